@@ -1,0 +1,49 @@
+# demo: the whole chain on the embedded data.  test, test-slurm, test-long, lint: the checks.
+# lock: resolve envs/requirements.in again.  ui: browse the demo's runs in MLflow.
+.PHONY: demo flickr-mini ui test test-slurm test-long lint lock env
+.DEFAULT_GOAL := demo
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= configs/demo.yaml
+PORT ?= 5000
+EXPERIMENT = $(basename $(notdir $(CONFIG)))
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+
+env: $(VENV)/.ready
+
+$(VENV)/.ready: envs/lock.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH; name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep -oE '^uv==[^ ]+' envs/lock.txt)"
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes envs/lock.txt
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: env
+	$(BIN)/snakemake --profile workflow/profiles/default --configfile $(CONFIG)
+	@echo "The report: results/$(EXPERIMENT)/report.html    The runs: make ui"
+
+ui: env
+	$(BIN)/vlp tracking ui --config $(CONFIG) --port $(PORT)
+
+test: env
+	$(BIN)/python -m pytest --durations=8
+
+test-slurm: env
+	$(BIN)/python -m pytest -m slurm --durations=8
+
+test-long: env
+	$(BIN)/python -m pytest -m long --durations=8
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/snakefmt --check workflow Snakefile
+	$(BIN)/snakemake --lint --configfile configs/smoke.yaml
+
+lock:
+	uv pip compile --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" \
+	  envs/requirements.in --output-file envs/lock.txt

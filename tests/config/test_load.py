@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from vlp.config import json_schema, load
+from vlp.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_extends_and_overrides_have_real_types(tmp_path: Path) -> None:
+    child = write(tmp_path / "child.yaml", f"extends: {CONFIGS / 'demo.yaml'}\nmodel: {{hidden_size: 64}}\n")
+    e = load(child, ["pretraining.stage1.epochs=0.5", "tasks.vqa=null", "model.use_tags=false"])
+    assert e.model.hidden_size == 64
+    assert e.model.num_heads == load(CONFIGS / "demo.yaml").model.num_heads
+    assert e.pretraining.stage1.epochs == 0.5
+    assert e.tasks.vqa is None
+    assert e.model.use_tags is False
+
+
+def test_unknown_key_is_named_with_its_path_and_a_suggestion() -> None:
+    with pytest.raises(ConfigError, match=r"demo\.yaml: model\.hiden_size: unknown key; did you mean hidden_size\?"):
+        load(CONFIGS / "demo.yaml", ["model.hiden_size=3"])
+
+
+def test_wrong_type_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"pretraining\.stage2\.batch_size: .*given: 'many'"):
+        load(CONFIGS / "demo.yaml", ["pretraining.stage2.batch_size=many"])
+
+
+def test_parts_must_fit() -> None:
+    with pytest.raises(ConfigError, match=r"model\.hidden_size: not a multiple"):
+        load(CONFIGS / "demo.yaml", ["model.hidden_size=130"])
+    with pytest.raises(ConfigError, match=r"data\.root: has no default"):
+        load(CONFIGS / "flickr_mini.yaml")
+
+
+def test_extends_itself(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="extends itself"):
+        load(write(tmp_path / "a.yaml", "extends: a.yaml"))
+
+
+def test_schema_and_model_agree(tmp_path: Path) -> None:
+    """The exported JSON schema takes what the model takes and refuses what it refuses."""
+    import jsonschema
+    import yaml
+
+    value = yaml.safe_load((CONFIGS / "demo.yaml").read_text())
+    jsonschema.validate(value, json_schema())
+    value["model"]["hiden_size"] = 3
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(value, json_schema())

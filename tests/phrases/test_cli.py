@@ -1,0 +1,91 @@
+"""The commands in a chain, on tiny tables and a real region store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from vlp.cli import corpus as corpus_commands
+from vlp.cli import phrases as phrase_commands
+from vlp.errors import InputError
+from vlp.phrases.corpus import Corpus
+from vlp.regions.store import RegionWriter
+
+CONFIG = """
+name: tiny
+results: {results}
+data: {{name: s, root: {results}, captions: {{format: karpathy}}}}
+regions: {{source: vinvl_tsv, tsv: {results}}}
+phrases: {{min_sentences: 2, processes: 1}}
+vocabulary: {{min_count: 1}}
+pretraining:
+  stage1: &stage {{losses: [vsc], epochs: 1, batch_size: 2, learning_rate: 1.0e-3}}
+  stage2: *stage
+tracking: {{enabled: false}}
+"""
+
+
+def _regions(path: Path, images: list[str]) -> None:
+    with RegionWriter(path, 4, ["star", "fire hydrant"], {"detector": "test"}) as writer:
+        for image in images:
+            boxes = np.array([[0.0, 0.0, 4.0, 4.0], [1.0, 1.0, 5.0, 5.0]])
+            writer.add(image, (9, 9), np.zeros((2, 4)), boxes, [1, 0], [0.5, 0.9])
+
+
+@pytest.fixture
+def chain(tables: Path, tmp_path: Path) -> dict[str, Path]:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(CONFIG.format(results=tmp_path / "results"))
+    _regions(tmp_path / "regions.h5", ["s/0", "s/1", "s/2", "s/3"])
+    return {
+        "config": config,
+        "tables": tables,
+        "phrases": tmp_path / "phrases.parquet",
+        "regions": tmp_path / "regions.h5",
+        "vocabulary": tmp_path / "vocabulary",
+        "out": tmp_path / "corpus.h5",
+    }
+
+
+def _options(paths: dict[str, Path], *names: str, **others: Path) -> list[str]:
+    pairs = {n: paths[n] for n in names} | others
+    return [word for name, path in pairs.items() for word in (f"--{name}", str(path))]
+
+
+def test_mine_vocabulary_corpus(chain: dict[str, Path]) -> None:
+    runner = CliRunner()
+    mined = runner.invoke(phrase_commands.app, ["mine", *_options(chain, "config", "tables", out=chain["phrases"])])
+    assert mined.exit_code == 0 and "2 without a phrase" in mined.output
+    options = _options(chain, "config", "tables", "phrases", "regions", out=chain["vocabulary"])
+    made = runner.invoke(phrase_commands.app, ["vocabulary", *options])
+    assert made.exit_code == 0 and "1 phrases (1 attributes, 0 relations)" in made.output
+    value = json.loads((chain["vocabulary"] / "phrases.json").read_text())
+    assert [(r["parts"], r["count"]) for r in value["records"]] == [(["star", "red"], 2)]
+    assert value["rows"] == value["records"][0]["id"] + 1
+    options = _options(chain, "config", "tables", "phrases", "vocabulary", "regions", "out")
+    built = runner.invoke(corpus_commands.app, ["build", *options])
+    assert built.exit_code == 0 and "captions.test: 1 texts left out" in built.output
+    corpus = Corpus(chain["out"])
+    assert corpus.texts("captions").phrases(0).tolist() == [value["records"][0]["id"]]
+    assert [len(t) for t in corpus.tags("s/2")] == [1, 2]
+    journals = {p.name for p in (chain["config"].parent / "results" / "tiny" / "journals").iterdir()}
+    assert journals == {"phrases.jsonl", "vocabulary.jsonl", "corpus.jsonl"}
+
+
+def test_a_failed_command_leaves_no_file(chain: dict[str, Path]) -> None:
+    runner = CliRunner()
+    options = _options(chain, "config", "tables", "phrases", "regions", out=chain["vocabulary"])
+    failed = runner.invoke(phrase_commands.app, ["vocabulary", *options])
+    assert isinstance(failed.exception, InputError) and "vlp phrases mine" in str(failed.exception)
+    assert not (chain["vocabulary"] / "phrases.json").exists()
+
+
+def test_show_draws_the_graph() -> None:
+    shown = CliRunner().invoke(phrase_commands.app, ["show", "a man riding a big wave"])
+    assert shown.exit_code == 0
+    assert "relation  (man, ride, wave)" in shown.output and "ride → wave" in shown.output
+    assert "no phrase" in CliRunner().invoke(phrase_commands.app, ["show", "hello"]).output

@@ -1,0 +1,155 @@
+"""Sentences with hand-written tuples: one block for each rule and each repair."""
+
+from __future__ import annotations
+
+import pytest
+
+from vlp.errors import ConfigError
+from vlp.phrases.parser import SceneGraphParser, model_name
+
+CASES: dict[str, list[tuple[str, str]]] = {
+    "adjectives": [
+        ("a young man", "man young"),
+        ("a red and white shirt", "shirt red; shirt white"),
+        ("three small dogs", "dog three; dog small"),
+        ("a parked car", "car parked"),
+        ("a little pink moon", "moon little; moon pink"),
+        ("a boy in a striped shirt", "boy|in|shirt; shirt striped"),
+    ],
+    "numerals and quantities": [
+        ("two men", "man two"),
+        ("a lot of people", "people lot"),
+        ("a couple of dogs run on the grass", "dog couple; dog|run on|grass"),
+        ("two of the men wear hats", "man two; man|wear|hat"),
+        ("a group of people", "group|of|people"),
+        ("a herd of sheep in a field", "herd|of|sheep; herd|in|field"),
+    ],
+    "compounds": [
+        ("a tennis court", "court tennis"),
+        ("a girl on a tennis court", "girl|on|court; court tennis"),
+        ("a baseball player swings a bat", "player baseball; player|swing|bat"),
+    ],
+    "questions": [
+        ("what color is the square?", "color what"),
+        ("which shape is left of the star?", "shape which; shape|left of|star"),
+        ("is there a star to the right of the ring?", "star|to the right of|ring"),
+        ("is a red circle above a star?", "circle red; circle|above|star"),
+        ("how many people are riding bikes?", "people many; people|ride|bike"),
+        ("does the man have a hat?", "man|have|hat"),
+    ],
+    "copulas": [
+        ("the man is tall", "man tall"),
+        ("the man is a rider", "man rider"),
+        ("is there a pink cross?", "cross pink"),
+        ("is the diamond red?", "diamond red"),
+        ("the small moon is dotted", "moon small; moon dotted"),
+        (
+            "a large red circle is above a small blue star",
+            "circle large; circle red; circle|above|star; star small; star blue",
+        ),
+        ("the star is bigger than the cross", "star|bigger than|cross"),
+        ("there are three cats on the table", "cat three; cat|on|table"),
+        ("an arrow and a moon are next to a ring", "arrow|next to|ring; moon|next to|ring"),
+    ],
+    "verbs": [
+        ("a man riding a wave", "man|ride|wave"),
+        ("a man rides his horse", "man|ride|horse; man|have|horse"),
+        ("two men are sitting on a bench", "man two; man|sit on|bench"),
+        ("a boy is running", "boy run"),
+        ("a woman hitting a ball", "woman|hit|ball"),
+        ("a woman biking in the park", "woman|bike in|park"),
+        ("a girl picks up a ball", "girl|pick up|ball"),
+        ("a dog is trying to catch a ball", "dog|catch|ball"),
+        ("a man sits on a bench while reading a book", "man|sit on|bench; man|read|book"),
+    ],
+    "conjunctions": [
+        ("a dog is running and hitting a ball", "dog run; dog|hit|ball"),
+        ("a woman wears a hat and a shirt", "woman|wear|hat; woman|wear|shirt"),
+        ("a woman wearing a hat and shirt", "woman|wear|hat; woman|wear|shirt"),
+        ("a boy and a girl are on a swing", "boy|on|swing; girl|on|swing"),
+        ("a ring, a yellow star and a green cross", "star yellow; cross green"),
+    ],
+    "passives": [
+        ("the dog is being chased by a cat", "cat|chase|dog"),
+        ("a ball hit by a man", "ball|hit by|man"),
+        ("a cat is seated on a chair", "cat|seat on|chair"),
+    ],
+    "relative clauses": [
+        ("a man who is wearing a shirt", "man|wear|shirt"),
+        ("a man who wears a hat is standing next to a dog", "man|wear|hat; man|stand next to|dog"),
+        ("the horse that the man is riding is brown", "man|ride|horse; horse brown"),
+    ],
+    "possessives": [
+        ("the man's red hat", "man|have|hat; hat red"),
+        ("a woman and her dog", "woman|have|dog"),
+        ("a dog shakes its head", "dog|shake|head; dog|have|head"),
+    ],
+    "prepositions": [
+        ("man in shirt", "man|in|shirt"),
+        ("a cup on top of a table", "cup|on top of|table"),
+        ("two striped squares to the left of a ring", "square two; square striped; square|to the left of|ring"),
+        ("a star on the left side of a circle", "star|on the left side of|circle"),
+        ("a girl standing in front of a house", "girl|stand in front of|house"),
+        ("a dog jumps out of the water", "dog|jump out of|water"),
+        ("a bowl full of fruit", "bowl full; bowl|full of|fruit"),
+    ],
+    "repairs": [
+        ("A white dog leaps through dried cattails .", "dog white; dog|leap through|cattail; cattail dried"),
+        ("a man stares intently at his cellphone", "man|stare at|cellphone; man|have|cellphone"),
+        ("two dogs meeting near a pond", "dog two; dog|meet near|pond"),
+        ("a pentagon is under a tiny purple cross", "pentagon|under|cross; cross tiny; cross purple"),
+        ("there is the pink arrow right of the pink block", "arrow pink; arrow|right of|block; block pink"),
+        ("a ring left of a cross", "ring|left of|cross"),
+        (
+            "a child in a black shirt standing on a wooden dock near a picnic table .",
+            "child|in|shirt; shirt black; child|stand on|dock; dock wooden; child|stand near|table; table picnic",
+        ),
+        ("a man in a shirt and jeans", "man|in|shirt; man|in|jeans"),
+        ("a drawing of a moon to the left of a star", "drawing|of|moon; moon|to the left of|star"),
+        ("man holding stick", "man|hold|stick"),
+    ],
+    "words": [
+        ("a man in a t-shirt and jeans", "man|in|t-shirt; man|in|jeans"),
+        ("Two People Riding A Bike", "people two; people|ride|bike"),
+        ("", ""),
+        ("hello", ""),
+        ("a dog", ""),
+    ],
+}
+
+
+@pytest.mark.parametrize(("text", "tuples"), [c for cases in CASES.values() for c in cases])
+def test_a_sentence_gives_its_tuples(parser: SceneGraphParser, text: str, tuples: str) -> None:
+    wanted = {tuple(t.strip().split("|")) if "|" in t else tuple(t.split()) for t in tuples.split(";") if t.strip()}
+    assert {p.parts for p in parser.parse(text).phrases()} == wanted
+
+
+def test_words_are_the_characters_the_tuple_is_made_of(parser: SceneGraphParser) -> None:
+    text = "A Young man rides  on top of his   horse"
+    found = {p.parts: [text[a:b] for a, b in p.words] for p in parser.parse(text).phrases()}
+    assert found[("man", "young")] == ["Young", "man"]
+    assert found[("man", "ride on top of", "horse")] == ["man", "rides", "on", "top", "of", "horse"]
+    assert found[("man", "have", "horse")] == ["man", "his", "horse"]
+
+
+def test_tuples_are_distinct_and_in_text_order(parser: SceneGraphParser) -> None:
+    phrases = parser.parse("a red star and a red star are above a blue ring").phrases()
+    assert len({p.parts for p in phrases}) == len(phrases)
+    assert [p.words for p in phrases] == sorted(p.words for p in phrases)
+    assert phrases[0].words == ((2, 5), (6, 10))  # the first of the two red stars
+
+
+def test_the_graph_names_every_thing_once(parser: SceneGraphParser) -> None:
+    graph = parser.parse("a lot of people on a tennis court to the left of a tree")
+    assert [t.lemma for t in graph.things] == ["people", "court", "tree"]
+
+
+def test_lower_case_keeps_places(parser: SceneGraphParser) -> None:
+    text = "İn a RED car"  # lower-casing this İ makes two characters of it
+    assert [text[a:b] for a, b in parser.parse(text).phrases()[0].words] == ["RED", "car"]
+
+
+def test_a_missing_model_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"phrases\.parser.*xx_none"):
+        model_name("xx_none")
+    assert model_name("en_core_web_sm").startswith("en_core_web_sm")

@@ -1,0 +1,43 @@
+import pytest
+
+from vlp.report import published
+
+
+def test_every_row_fits_its_columns_and_recalls_add_up() -> None:
+    for table in published.tables()["tables"]:
+        assert all(len(values) == len(table["columns"]) for values in table["rows"].values())
+    names = [c["name"] for c in published.tables()["tables"][0]["columns"]]
+    for row in published.tables()["tables"][0]["rows"].values():
+        if row[0] is not None:
+            assert sum(row[:6]) == pytest.approx(row[names.index("RSUM")], abs=0.11)  # as printed
+
+
+def test_the_papers_own_rows_cell_by_cell() -> None:
+    found = {
+        (c.table, c.row): [d.value for d in published.cells() if (d.table, d.row) == (c.table, c.row)]
+        for c in published.cells()
+        if c.row.startswith("MVPTR")
+    }
+    assert found == {
+        ("1", "MVPTR"): [77.3, 93.6, 96.9, 60.1, 84.0, 90.7, 502.6, 76.16, 76.36, 80.30, 80.17],
+        ("2", "MVPTR"): [95.2, 99.7, 100, 84.0, 96.8, 98.5],
+        ("2", "MVPTR-Uni"): [87.4, 98.2, 99.7, 74.5, 94.0, 96.9],
+        ("3", "MVPTR"): [42.55, 73.10],
+        ("6", "MVPTR-Uni"): [68.2, 90.3, 95.0, 51.5, 79.3, 87.6],
+        ("7", "MVPTR"): [91.65, 58.45, 67.16, 76.36],
+    }
+
+
+def test_only_the_same_measurement_gets_the_papers_number() -> None:
+    ask = ("retrieval", "flickr30k", "test", "fine-tuned", "re-ranked k_c=128 k_i=64")
+    assert published.find(*ask, "TR@1", 1000) == 95.2
+    assert published.find(*ask, "Uni-IR@10", 5000) == 96.9
+    assert published.find(*ask, "TR@1", 247) is None  # a miniature
+    assert (
+        published.find("grounding", "flickr30k", "test", "fine-tuned", "IoU > 0.5, any box", "accuracy", 14481) == 73.1
+    )
+    assert (
+        published.find("grounding", "flickr30k", "test", "fine-tuned", "IoU > 0.5, merged box", "accuracy", 14481)
+        is None
+    )
+    assert published.find("vqa", "coco", "test-std", "fine-tuned", "", "accuracy", 100) is None

@@ -1,0 +1,110 @@
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tracking.conftest import Make
+from vlp.config import Experiment
+from vlp.tracking import journal as journals
+from vlp.tracking import mirror, track
+
+
+@pytest.fixture
+def tracked(make: Make) -> Experiment:
+    return make(tracking={"enabled": True})
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(mirror, "PATIENCE", 300.0)  # a busy machine must not fail these tests
+    yield
+
+
+def _runs(experiment: Experiment) -> tuple[Any, dict[str, list[Any]]]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(mirror.store_uri(experiment))
+    found = client.get_experiment_by_name(experiment.name)
+    assert found is not None
+    named: dict[str, list[Any]] = {}
+    for run in client.search_runs([found.experiment_id]):
+        named.setdefault(run.info.run_name or "", []).append(run)
+    return client, named
+
+
+def test_the_store_holds_what_the_journals_hold_once(tracked: Experiment, tmp_path: Path) -> None:
+    data = tmp_path / "in.csv"
+    data.write_text("a\n")
+    made = tracked.folder / "quality.json"
+    with track(tracked, "regions", {"tables": data}, {"quality": made}, {"x": {"y": 1}}, {"stage": "1"}) as run:
+        made.write_text("{}")
+        run.metric("R@1", 0.5)
+        for step in range(1203):  # more than one batch
+            run.series("loss", step, 1.0 / (step + 1))
+        run.metric("lost", float("nan"))
+    with pytest.raises(ValueError), track(tracked, "broken"):
+        raise ValueError("no")
+    assert mirror.sync(tracked) == 2
+    client, runs = _runs(tracked)
+    assert {name: len(all_) for name, all_ in runs.items()} == {"toy": 1, "regions": 1, "broken": 1}
+    parent, regions = runs["toy"][0], runs["regions"][0]
+    assert parent.data.params["model.hidden_size"] == "768"
+    assert parent.info.status == "FAILED" == runs["broken"][0].info.status
+    assert regions.info.status == "FINISHED"
+    assert regions.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert regions.data.tags["stage"] == "1" and regions.data.tags["rule"] == "regions"
+    assert regions.data.params == {"x.y": "1"}
+    assert regions.data.tags["output.quality"].startswith("quality.json ")
+    assert regions.data.metrics["R_at_1"] == 0.5
+    events = [e for e in journals.read(tracked.folder / "journals" / "regions.jsonl") if e["event"] == "metric"]
+    history = client.get_metric_history(regions.info.run_id, "loss")
+    wanted = [(e["step"], e["value"], int(e["time"] * 1000)) for e in events if e["key"] == "loss"]
+    assert sorted((m.step, m.value, m.timestamp) for m in history) == wanted
+    (dataset,) = regions.inputs.dataset_inputs
+    assert dataset.dataset.name == "tables"
+    assert [a.path for a in client.list_artifacts(regions.info.run_id)] == ["quality.json"]
+    assert [a.path for a in client.list_artifacts(parent.info.run_id)] == ["experiment.yaml"]
+
+
+def test_a_dead_server_costs_one_line_and_sync_brings_the_rest(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    dead = make(tracking={"enabled": True, "uri": f"http://127.0.0.1:{port}"})
+    with track(dead, "tables") as run:
+        run.series("loss", 1, 0.5)
+    told = capsys.readouterr().err
+    assert told.count("not mirrored") == 1 and "vlp tracking sync" in told
+    alive = make(tracking={"enabled": True})
+    for _ in range(2):
+        assert mirror.sync(alive) == 1
+    client, runs = _runs(alive)
+    (tables,) = runs["tables"]
+    assert [m.value for m in client.get_metric_history(tables.info.run_id, "loss")] == [0.5]
+
+
+def test_a_resumed_run_is_one_run_and_a_killed_one_does_not_stay_running(tracked: Experiment) -> None:
+    path = tracked.folder / "journals" / "stage1.jsonl"
+    with track(tracked, "stage1") as run:
+        run.series("loss", 1, 0.5)
+    whole = path.read_text().splitlines(keepends=True)
+    killed = [line for line in whole if '"run_end"' not in line]
+    path.write_text("".join(killed).replace('"pid": ', '"pid": 99999999'))
+    mirror.sync(tracked)
+    assert _runs(tracked)[1]["stage1"][0].info.status == "KILLED"
+    with track(tracked, "stage1", resume=True) as run:
+        run.series("loss", 2, 0.25)
+    client, runs = _runs(tracked)
+    (stage,) = runs["stage1"]
+    assert stage.info.status == "FINISHED"
+    assert [(m.step, m.value) for m in client.get_metric_history(stage.info.run_id, "loss")] == [(1, 0.5), (2, 0.25)]
+
+
+def test_a_slow_store_is_left(tracked: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+    with track(tracked, "tables"):
+        pass
+    capsys.readouterr()
+    with pytest.raises(TimeoutError):
+        mirror.mirror(tracked, [tracked.folder / "journals" / "tables.jsonl"], patience=0.0)

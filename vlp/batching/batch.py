@@ -1,0 +1,80 @@
+"""The batch: what the collator makes and the model reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """B samples; L text positions, T tag positions, R regions, F = D + 6 region numbers, P phrases.
+
+    Text is `[CLS] words phrases [SEP] pad`, tags `[CLS] tags [SEP] pad`; masks are True at valid positions.
+    The targets stand in flat form: M masked positions, with their sample, position, label and concept number.
+    """
+
+    text_ids_BL: Tensor
+    text_mask_BL: Tensor
+    tag_ids_BT: Tensor
+    tag_mask_BT: Tensor
+    regions_BRF: Tensor
+    region_mask_BR: Tensor
+    phrase_positions_BP: Tensor
+    """Position of each phrase in the text sequence; 0 where there is none."""
+    phrase_mask_BP: Tensor
+    image_B: Tensor
+    """A number per image: equal numbers are the same image."""
+    text_B: Tensor
+    """A number per text: equal numbers are equal texts."""
+    words: Targets | None = None
+    phrases: Targets | None = None
+    tags: Targets | None = None
+    gumbel_2BG: Tensor | None = None
+    """Noise for drawing hard negatives, [2, B, B]: of images, of texts."""
+    replace_image_B: Tensor | None = None
+    """True where the negative pair keeps the text and gets another image."""
+    labels_B: Tensor | None = None
+    scores_BA: Tensor | None = None
+    """VQA: soft score of each answer."""
+    span_mask_BGL: Tensor | None = None
+    """Grounding: text positions of each of G phrases."""
+    iou_BGR: Tensor | None = None
+    grounded_BG: Tensor | None = None
+    """Grounding: True for phrases that have a box."""
+
+    def __len__(self) -> int:
+        return self.text_ids_BL.shape[0]
+
+    def to(self, device: torch.device | str) -> Batch:
+        moved = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            moved[field.name] = value.to(device, non_blocking=True) if value is not None else None
+        return Batch(**moved)
+
+
+@dataclass
+class Targets:
+    """M masked positions. `concept_M` numbers the masked concepts: all pieces of a tag share one number."""
+
+    sample_M: Tensor
+    position_M: Tensor
+    label_M: Tensor
+    concept_M: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Targets:
+        # Sample and concept numbers are used on the host, to build the matching problems.
+        return Targets(
+            self.sample_M,
+            self.position_M.to(device, non_blocking=non_blocking),
+            self.label_M.to(device, non_blocking=non_blocking),
+            self.concept_M,
+        )
+
+    def gather(self, states_BND: Tensor) -> Tensor:
+        """Rows [M,D] of the masked positions."""
+        return states_BND[self.sample_M.to(states_BND.device), self.position_M]

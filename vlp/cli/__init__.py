@@ -1,0 +1,35 @@
+"""The `vlp` command: one module per group, imported only when it is called (torch takes seconds to import)."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+GROUPS = {
+    "config": "check an experiment file, export the JSON schema",
+    "data": "make the embedded data set, read published formats into tables",
+    "regions": "train a detector, extract, import and inspect region stores",
+    "phrases": "mine phrases from captions, build the vocabularies",
+    "corpus": "tokenise every text once",
+    "pretrain": "stage 1 and stage 2",
+    "task": "fine-tune, predict, evaluate",
+    "report": "results and the report",
+    "tracking": "the MLflow mirror and its UI",
+}
+
+
+def main() -> None:
+    import typer
+
+    from vlp.errors import VlpError
+
+    app = typer.Typer(help="Vision-language pre-training from raw images to a table.", no_args_is_help=True)
+    named = [a for a in sys.argv[1:2] if a in GROUPS]
+    for name in named or GROUPS:
+        module = importlib.import_module(f"vlp.cli.{name}")
+        app.add_typer(module.app, name=name, help=GROUPS[name], no_args_is_help=True)
+    try:
+        app(standalone_mode=True)
+    except VlpError as error:
+        print(f"vlp: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,59 @@
+"""`vlp corpus`: every text and every image's tags, tokenised once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlp.cli.options import ConfigPath, Overrides, experiment
+from vlp.cli.phrases import PhrasesPath, RegionsPath, TablesPath
+
+app = typer.Typer()
+
+
+@app.callback()
+def main() -> None:
+    """Keeps `build` a command of its own."""
+
+
+@app.command()
+def build(
+    config: ConfigPath,
+    tables: TablesPath,
+    phrases: PhrasesPath,
+    vocabulary: Annotated[Path, typer.Option(help="Folder of `vlp phrases vocabulary`.", show_default=False)],
+    regions: RegionsPath,
+    out: Annotated[Path, typer.Option(help="corpus.h5 to write.", show_default=False)],
+    overrides: Overrides = None,
+) -> None:
+    """Tokenise every text and tag; map word pieces to phrases."""
+    from vlp.phrases import corpus, mine, tokenizer
+    from vlp.phrases.vocabulary import PhraseVocabulary
+    from vlp.regions.store import RegionStore
+    from vlp.tracking import track
+
+    e = experiment(config, overrides)
+    inputs = {"tables": tables, "phrases": phrases, "vocabulary": vocabulary, "regions": regions}
+    with track(e, rule="corpus", inputs=inputs, outputs={"corpus": out}) as run:
+        counts = corpus.write(
+            out,
+            tables,
+            mine.read(phrases),
+            PhraseVocabulary.load(vocabulary / "phrases.json"),
+            tokenizer.load(vocabulary / "tokenizer"),
+            RegionStore(regions),
+            progress=lambda name, texts: print(f"{name}: {texts} texts"),
+        )
+        for name, texts in counts.texts.items():
+            run.metric(f"texts.{name}", texts)
+            run.metric(f"texts_without_phrase.{name}", counts.without_phrase[name])
+        for label, texts in counts.left_out.items():
+            run.metric(f"texts_left_out.{label}", texts)
+        run.metric("images", counts.images)
+        run.metric("tags", counts.tags)
+    for label, texts in counts.left_out.items():
+        print(f"{label}: {texts} texts left out, their images have no regions in the store")
+    bare = ", ".join(f"{name} {n}" for name, n in counts.without_phrase.items() if n)
+    print(f"{out}: {counts.images} images, {counts.tags} tags; texts without a known phrase: {bare or 'none'}")

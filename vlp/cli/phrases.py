@@ -1,0 +1,117 @@
+"""`vlp phrases`: mine phrases, build the vocabularies, show the scene graph of a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlp.cli.options import ConfigPath, Overrides, experiment
+
+app = typer.Typer()
+
+TablesPath = Annotated[Path, typer.Option(help="Folder of the tables.", show_default=False)]
+PhrasesPath = Annotated[Path, typer.Option(help="phrases.parquet of `vlp phrases mine`.", show_default=False)]
+RegionsPath = Annotated[Path, typer.Option(help="Region store.", show_default=False)]
+
+
+@app.command()
+def mine(
+    config: ConfigPath,
+    tables: TablesPath,
+    out: Annotated[Path, typer.Option(help="phrases.parquet to write.", show_default=False)],
+    overrides: Overrides = None,
+) -> None:
+    """Mine the attribute and relation tuples of every distinct text."""
+    import time
+
+    from rich.progress import track as bar
+
+    from vlp.phrases import mine as mining
+    from vlp.phrases.parser import model_name
+    from vlp.tracking import track
+
+    e = experiment(config, overrides)
+    parser = model_name(e.phrases.parser)
+    params = {"phrases": e.phrases.model_dump(mode="json"), "parser": parser}
+    with track(e, rule="phrases", inputs={"tables": tables}, outputs={"phrases": out}, params=params) as run:
+        texts = mining.distinct_texts(tables)
+        began = time.monotonic()
+        rows = mining.mine(texts, e.phrases.parser, e.phrases.processes)
+        counts = mining.write(out, bar(rows, "phrases", total=len(texts)), parser)
+        run.metric("texts", counts.texts)
+        run.metric("texts_without_phrase", counts.without_phrase)
+        run.metric("phrases_per_text", counts.per_text)
+        run.metric("texts_per_second", counts.texts / max(time.monotonic() - began, 1e-9))
+    print(f"{out}: {counts}, {counts.texts / max(time.monotonic() - began, 1e-9):.0f} texts/s")
+
+
+@app.command()
+def vocabulary(
+    config: ConfigPath,
+    tables: TablesPath,
+    phrases: PhrasesPath,
+    regions: RegionsPath,
+    out: Annotated[Path, typer.Option(help="Folder to write phrases.json and tokenizer/ to.", show_default=False)],
+    overrides: Overrides = None,
+) -> None:
+    """Build the word-piece vocabulary (or copy one) and the phrase vocabulary, from train texts only."""
+    from vlp.phrases import mine as mining
+    from vlp.phrases import tokenizer as pieces
+    from vlp.phrases import vocabulary as phrase_vocabulary
+    from vlp.phrases.texts import train_captions, train_texts
+    from vlp.regions.store import RegionStore
+    from vlp.tracking import track
+
+    e = experiment(config, overrides)
+    inputs = {"tables": tables, "phrases": phrases, "regions": regions}
+    outputs = {"phrases": out / "phrases.json", "tokenizer": out / "tokenizer"}
+    params = {"vocabulary": e.vocabulary.model_dump(mode="json"), "min_sentences": e.phrases.min_sentences}
+    with track(e, rule="vocabulary", inputs=inputs, outputs=outputs, params=params) as run:
+        if e.vocabulary.tokenizer is None:
+            names = RegionStore(regions).class_names
+            words = pieces.word_pieces(train_texts(tables), names, e.vocabulary.min_count)
+            pieces.save(words, out / "tokenizer")
+        else:
+            pieces.copy(e.vocabulary.tokenizer, out / "tokenizer")
+        size = len(pieces.load(out / "tokenizer"))
+        captions = train_captions(tables, mining.read(phrases), phrases)
+        found = phrase_vocabulary.build(captions, e.phrases.min_sentences, size)
+        found.save(out / "phrases.json")
+        kinds = {kind: sum(r.kind == kind for r in found.records) for kind in ("attribute", "relation")}
+        run.metric("word_pieces", size)
+        run.metric("phrases", len(found))
+        for kind, count in kinds.items():
+            run.metric(f"phrases_{kind}", count)
+    shown = ", ".join(f"{count} {kind}s" for kind, count in kinds.items())
+    print(f"{out}: {size} word pieces, {len(found)} phrases ({shown}), {found.rows} rows")
+
+
+@app.command()
+def show(
+    text: Annotated[str, typer.Argument(help="A caption, a question, any sentence.")],
+    parser: Annotated[str, typer.Option(help="spaCy model.")] = "en_core_web_sm",
+) -> None:
+    """Draw the scene graph of a text and list its tuples."""
+    from rich.console import Console
+    from rich.tree import Tree
+
+    from vlp.phrases.parser import SceneGraphParser
+
+    graph = SceneGraphParser(parser).parse(text)
+    tree = Tree(f"[bold]{text}[/bold]")
+    for thing in graph.things:
+        branch = tree.add(f"[green]{thing.lemma}[/green]")
+        for attribute in graph.attributes:
+            if attribute.thing == thing:
+                branch.add(f"[yellow]{attribute.value}[/yellow]")
+        for relation in graph.relations:
+            if relation.subject == thing:
+                branch.add(f"[cyan]{relation.name}[/cyan] → [green]{relation.object.lemma}[/green]")
+    console = Console(highlight=False)
+    console.print(tree)
+    for phrase in graph.phrases():
+        console.print(f"{phrase.kind:9} ({', '.join(phrase.parts)})", markup=False)
+    if not graph.phrases():
+        console.print("no phrase")

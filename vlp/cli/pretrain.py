@@ -1,0 +1,66 @@
+"""`vlp pretrain`: stage 1 and stage 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlp.cli.options import ConfigPath, Overrides, experiment
+
+app = typer.Typer()
+
+Tables = Annotated[Path, typer.Option(help="Folder of the tables.")]
+CorpusFile = Annotated[Path, typer.Option(help="corpus.h5.")]
+RegionFile = Annotated[Path, typer.Option(help="Region store.")]
+VocabularyFolder = Annotated[Path, typer.Option(help="Folder with phrases.json and tokenizer/.")]
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    stage: Annotated[str, typer.Option(help="stage1 or stage2.")],
+    tables: Tables,
+    corpus: CorpusFile,
+    regions: RegionFile,
+    vocabulary: VocabularyFolder,
+    out: Annotated[Path, typer.Option(help="Model directory to write.")],
+    run_dir: Annotated[Path, typer.Option(help="Checkpoints and journal.")],
+    init: Annotated[Path | None, typer.Option(help="Model directory to start from.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train one stage; started again after a kill, it goes on from its newest checkpoint."""
+    from vlp.launch import run as launch
+    from vlp.tracking import track
+    from vlp.training.inputs import Paths
+    from vlp.training.pretrain import pretrain
+
+    e = experiment(config, overrides)
+    if stage not in ("stage1", "stage2"):
+        raise typer.BadParameter("stage1 or stage2", param_hint="--stage")
+    paths = Paths(tables, corpus, regions, vocabulary)
+    options = getattr(e.pretraining, stage)
+    inputs = {"corpus": corpus, "regions": regions, "vocabulary": vocabulary} | ({"init": init} if init else {})
+    params = {"optimisation": options.model_dump(), "model": e.model.model_dump()}
+    with track(
+        e,
+        rule=stage,
+        inputs=inputs,
+        outputs={"model": out},
+        params=params,
+        tags={"stage": stage},
+        resume=(run_dir / "checkpoints").exists(),
+    ) as tracked:
+        arguments = {
+            "experiment": e,
+            "stage": stage,
+            "paths": paths,
+            "init": init,
+            "out": out,
+            "run_dir": run_dir,
+        }
+        result = launch(pretrain, arguments, e.launch.pretraining, run_dir, f"{e.name}-{stage}")
+        tracked.adopt(run_dir / "journal.jsonl")
+        for key, value in result.items():
+            tracked.metric(key, value)

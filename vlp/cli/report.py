@@ -1,0 +1,86 @@
+"""`vlp report`: results.csv, costs, statistics, and the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlp.cli.options import ConfigPath, Overrides, experiment
+
+app = typer.Typer()
+
+
+@app.command()
+def results(
+    config: ConfigPath,
+    predictions: Annotated[Path, typer.Option(help="Folder of the predictions.")],
+    quality: Annotated[Path, typer.Option(help="The regions' quality.json.")],
+    models: Annotated[Path, typer.Option(help="Folder of the model directories.")],
+    tables: Annotated[Path, typer.Option(help="Folder of the tables.")],
+    out: Annotated[Path, typer.Option(help="results.csv to write.")],
+    costs: Annotated[Path, typer.Option(help="costs.csv to write.")],
+    statistics: Annotated[Path, typer.Option(help="statistics.json to write.")],
+    regions: Annotated[Path | None, typer.Option(help="Region store: gives the box prior of grounding.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Evaluate every prediction that the config asks for: one row per number, with interval, chance and blind."""
+    from vlp.files import write_json
+    from vlp.report import results as rows
+    from vlp.report import statistics as counts
+    from vlp.tracking import track
+
+    here = experiment(config, overrides)
+    inputs = {"predictions": predictions, "quality": quality, "tables": tables}
+    outputs = {"results": out, "costs": costs, "statistics": statistics}
+    with track(here, rule="results", inputs=inputs, outputs=outputs, tags={"stage": "results"}) as run:
+        store = None
+        if regions is not None:
+            from vlp.regions.store import RegionStore
+
+            store = RegionStore(regions)
+        detector = here.folder / "detector" / "detector.safetensors"
+        found = rows.collect(here, predictions, quality, models, tables, store, detector)
+        rows.write(out, found)
+        rows.write_costs(costs, rows.costs(here.folder))
+        write_json(statistics, counts.collect(here, tables, quality, store))
+        for row in found:
+            run.metric(f"{row.task}/{row.variant}/{row.stage}/{row.split}/{row.protocol}/{row.metric}", row.value)
+    _print(found)
+
+
+def _print(found: list) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("task", "variant", "stage", "split", "metric", *_NUMBERS, "n", box=None)
+    for row in sorted(found, key=lambda r: (r.key, r.seed)):
+        numbers = ["" if v is None else f"{v:.2f}" for v in (row.value, row.chance, row.blind)]
+        table.add_row(row.task, row.variant, row.stage, row.split, row.metric, *numbers, f"{row.n:,}")
+    Console(width=150).print(table)
+
+
+_NUMBERS = ("value", "chance", "blind")
+
+
+@app.command()
+def html(
+    config: ConfigPath,
+    results: Annotated[Path, typer.Option(help="results.csv.")],
+    out: Annotated[Path, typer.Option(help="report.html to write.")],
+    costs: Annotated[Path | None, typer.Option(help="costs.csv; None: beside the results.")] = None,
+    statistics: Annotated[Path | None, typer.Option(help="statistics.json; None: beside the results.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Write the self-contained report; what it shows beside the results it finds in the experiment's folder."""
+    from vlp.files import write_text
+    from vlp.report.html import render
+    from vlp.tracking import track
+
+    here = experiment(config, overrides)
+    costs, statistics = costs or results.with_name("costs.csv"), statistics or results.with_name("statistics.json")
+    inputs = {"results": results, "costs": costs, "statistics": statistics}
+    with track(here, rule="report", inputs=inputs, outputs={"report": out}, tags={"stage": "results"}):
+        write_text(out, render(here, results, costs, statistics))
+    print(f"{out}  {out.stat().st_size / 2**20:.1f} MiB")

@@ -1,0 +1,98 @@
+"""`vlp task`: fine-tune and predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlp.cli.options import ConfigPath, Overrides, experiment
+from vlp.cli.pretrain import CorpusFile, RegionFile, Tables, VocabularyFolder
+
+app = typer.Typer()
+
+TaskName = Annotated[str, typer.Option("--task", help="retrieval, vqa, entailment or grounding.")]
+Variant = Annotated[str, typer.Option(help="full, blind, scratch; pretrained: no fine-tuning.")]
+
+
+@app.command()
+def finetune(
+    config: ConfigPath,
+    task: TaskName,
+    variant: Variant,
+    tables: Tables,
+    corpus: CorpusFile,
+    regions: RegionFile,
+    vocabulary: VocabularyFolder,
+    init: Annotated[Path, typer.Option(help="Pre-trained model directory.")],
+    out: Annotated[Path, typer.Option(help="Model directory to write.")],
+    run_dir: Annotated[Path, typer.Option(help="Checkpoints and journal.")],
+    overrides: Overrides = None,
+) -> None:
+    """Fine-tune on train, selecting on val."""
+    from vlp.launch import run as launch
+    from vlp.tasks.finetune import finetune as work
+    from vlp.tracking import track
+    from vlp.training.inputs import Paths
+
+    e = experiment(config, overrides)
+    name = f"{task}.{variant}"
+    arguments = {
+        "experiment": e,
+        "task": task,
+        "variant": variant,
+        "paths": Paths(tables, corpus, regions, vocabulary),
+        "init": init,
+        "out": out,
+        "run_dir": run_dir,
+    }
+    settings = getattr(e.tasks, task, None)
+    with track(
+        e,
+        rule=f"finetune-{name}",
+        inputs={"corpus": corpus, "regions": regions, "vocabulary": vocabulary, "init": init},
+        outputs={"model": out},
+        params=settings.model_dump() if settings else {},
+        tags={"stage": "fine-tuning", "task": task, "variant": variant},
+        resume=(run_dir / "checkpoints").exists(),
+    ) as tracked:
+        result = launch(work, arguments, e.launch.finetuning, run_dir, f"{e.name}-{name}")
+        tracked.adopt(run_dir / "journal.jsonl")
+        for key, value in result.items():
+            tracked.metric(key, value)
+
+
+@app.command()
+def predict(
+    config: ConfigPath,
+    task: TaskName,
+    variant: Variant,
+    split: Annotated[str, typer.Option(help="val or test.")],
+    tables: Tables,
+    corpus: CorpusFile,
+    regions: RegionFile,
+    vocabulary: VocabularyFolder,
+    model: Annotated[Path, typer.Option(help="Model directory.")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    overrides: Overrides = None,
+) -> None:
+    """Write the predictions of a model on a split."""
+    from vlp.tasks.predict import predict as work
+    from vlp.tracking import track
+    from vlp.training.inputs import Paths
+
+    e = experiment(config, overrides)
+    with track(
+        e,
+        rule=f"predict-{task}.{variant}.{split}",
+        inputs={"corpus": corpus, "regions": regions, "tables": tables, "model": model},
+        outputs={"predictions": out},
+        params={"split": split},
+        tags={"stage": "prediction", "task": task, "variant": variant},
+    ) as tracked:
+        paths = Paths(tables, corpus, regions, vocabulary)
+        for key, value in work(e, task, variant, split, paths, model, out).items():
+            if isinstance(value, int | float):
+                tracked.metric(key, value)
+            print(f"{key}: {value}")

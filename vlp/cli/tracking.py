@@ -1,0 +1,74 @@
+"""`vlp tracking`: the MLflow mirror, its UI, and lineage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlp.cli.options import ConfigPath, Overrides, experiment
+from vlp.errors import InputError
+
+app = typer.Typer()
+
+
+@app.command()
+def sync(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Bring to MLflow what it lacks of the experiment's journals; every point arrives once."""
+    from vlp.tracking import mirror
+
+    here = experiment(config, overrides)
+    print(f"{mirror.sync(here)} journals are in {mirror.store_uri(here)}")
+
+
+@app.command()
+def ui(
+    config: ConfigPath,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
+    overrides: Overrides = None,
+) -> None:
+    """Open the MLflow UI on the experiment's store; stop it with Ctrl-C."""
+    import os
+    import sys
+
+    from vlp.tracking import mirror
+
+    here = experiment(config, overrides)
+    uri = mirror.store_uri(here)
+    if not uri.startswith("sqlite:"):
+        print(f"The runs are on the MLflow server {uri}")
+        return
+    if not (here.folder / "journals").is_dir():
+        raise InputError(here.folder, "holds no journals yet.", "Run the experiment first: make demo.")
+    mirror.sync(here)
+    # Without the first variable the server starts a row of job runners that nothing here uses.
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **mirror.SETTINGS, **os.environ}
+    places = ["--backend-store-uri", uri, "--artifacts-destination", str(here.folder.resolve() / "mlartifacts")]
+    print(f"http://127.0.0.1:{port}", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", *places]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    os.execve(sys.executable, command, environment)
+
+
+@app.command()
+def lineage(
+    config: ConfigPath,
+    file: Annotated[Path, typer.Argument(help="A file the experiment has made.")],
+    overrides: Overrides = None,
+) -> None:
+    """Walk from a file back to the raw data; name every file whose digest no longer fits (exit 1)."""
+    from vlp.tracking import lineage as lines
+
+    here = experiment(config, overrides)
+    found = lines.trace(here.folder, file)
+    if not found:
+        raise InputError(file, "no journal names it as an output.", f"Look into {here.folder / 'journals'}.")
+    for step in found:
+        print(f"{step.rule}  {step.status}  run {step.run}  code {step.code_version[:12]}")
+        for arrow, files in (("->", step.outputs), ("<-", step.inputs)):
+            for item in files:
+                print(f"  {arrow} {item.path}  {str(item.sha256)[:12]}  {item.size} bytes")
+    wrong = [problem for _, problem in lines.changed(here.folder, found)]
+    print("\n".join(wrong) if wrong else "every digest fits")
+    raise typer.Exit(1 if wrong else 0)

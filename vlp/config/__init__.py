@@ -1,0 +1,6 @@
+"""The experiment as frozen pydantic models: one place for each number."""
+
+from vlp.config.experiment import Experiment
+from vlp.config.load import build, json_schema, load, merge, parse_override, read_yaml, resolve_extends
+
+__all__ = ["Experiment", "build", "json_schema", "load", "merge", "parse_override", "read_yaml", "resolve_extends"]

@@ -1,0 +1,61 @@
+"""The experiment: the only schema. Snakemake validates against the JSON schema exported from it."""
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from vlp.config.base import Part
+from vlp.config.data import Data
+from vlp.config.launch import Launch, Tracking
+from vlp.config.model import Masking, Model
+from vlp.config.phrases import Lengths, Phrases, Vocabulary
+from vlp.config.regions import Regions
+from vlp.config.tasks import Tasks
+from vlp.config.training import Pretraining
+
+
+class Experiment(Part):
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    seed: int = 0
+    results: Path = Path("results")
+    """Everything the experiment makes stands in `results`/`name`."""
+    data: Data
+    regions: Regions = Regions()
+    phrases: Phrases = Phrases()
+    vocabulary: Vocabulary = Vocabulary()
+    lengths: Lengths = Lengths()
+    model: Model = Model()
+    masking: Masking = Masking()
+    pretraining: Pretraining
+    tasks: Tasks = Tasks()
+    launch: Launch = Launch()
+    tracking: Tracking = Tracking()
+
+    @property
+    def folder(self) -> Path:
+        return self.results / self.name
+
+    @property
+    def data_root(self) -> Path:
+        return self.data.root if self.data.root is not None else self.folder / "raw"
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Experiment":
+        data, tasks = self.data, self.tasks
+        if data.generator is None and data.root is None:
+            raise ValueError(
+                "data.root: has no default; name the folder of the raw data (in a file that extends this one, "
+                "or --set data.root=DIR)"
+            )
+        for task, table in (("vqa", "questions"), ("entailment", "entailment"), ("grounding", "phrase_boxes")):
+            if getattr(tasks, task) is not None and getattr(data, table) is None:
+                raise ValueError(f"tasks.{task}: needs data.{table}")
+        if self.regions.source == "vinvl_tsv" and self.regions.tsv is None:
+            raise ValueError("regions.tsv: name the folder with features.tsv and predictions.tsv")
+        if self.regions.source == "detector" and data.objects is None:
+            raise ValueError("regions.source: the detector is trained on data.objects, which is not set")
+        if self.model.hidden_size % self.model.num_heads:
+            raise ValueError("model.hidden_size: not a multiple of model.num_heads")
+        if self.model.grounding_layer > self.model.multimodal_layers:
+            raise ValueError("model.grounding_layer: more than model.multimodal_layers")
+        return self

@@ -1,0 +1,42 @@
+"""Where training runs, and where runs are recorded."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from vlp.config.base import Part
+
+
+class Resources(Part):
+    """One resource model for every executor (submitit)."""
+
+    executor: Literal["inline", "local", "slurm"] = "local"
+    """inline: in the calling process, one task; local, slurm: through submitit."""
+    nodes: int = Field(1, ge=1)
+    tasks_per_node: int = Field(1, ge=1)
+    gpus_per_node: int = Field(0, ge=0)
+    cpus_per_task: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1)
+    """CPU threads of each task: fixed, since results depend on it."""
+    memory_gb: int | None = None
+    minutes: int = Field(60 * 24, ge=1)
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    signal_delay_seconds: int = 120
+    extra: dict[str, Any] = {}
+
+
+class Launch(Part):
+    pretraining: Resources = Resources()
+    finetuning: Resources = Resources(executor="inline")
+    cpu_threads: int = Field(1, ge=1)
+    """Threads of the detector, the extraction and the predictions."""
+
+
+class Tracking(Part):
+    uri: str | None = None
+    """Any MLflow tracking URI; None: sqlite in the results folder."""
+    enabled: bool = True
+    """False keeps the journals only."""

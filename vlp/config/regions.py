@@ -1,0 +1,35 @@
+"""Regions: which detector, or which published feature files."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from vlp.config.base import Part
+
+
+class Detector(Part):
+    """A torchvision Faster R-CNN with a small backbone, trained on the train images' object boxes."""
+
+    width: int = Field(32, ge=8)
+    """Channels of the first stage of the backbone; each of the next stages doubles them."""
+    feature_size: int = Field(128, ge=16)
+    """Size of the pooled box feature, D of the region store."""
+    image_size: int = Field(160, ge=64)
+    epochs: float = Field(4.0, gt=0)
+    train_images: int | None = None
+    """Use only the first so many train images."""
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    score_threshold: float = Field(0.2, ge=0, le=1)
+    nms_threshold: float = Field(0.5, gt=0, le=1)
+    min_regions: int = Field(3, ge=0)
+    max_regions: int = Field(20, ge=1)
+
+
+class Regions(Part):
+    source: Literal["detector", "vinvl_tsv"] = "detector"
+    detector: Detector = Detector()
+    tsv: Path | None = None
+    """Folder with features.tsv and predictions.tsv, for `vinvl_tsv`."""
+    on_bad_image: Literal["skip", "stop"] = "skip"

@@ -1,0 +1,50 @@
+"""Downstream tasks (paper 4.2, A.3)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from vlp.config.base import Part
+from vlp.config.phrases import Lengths
+from vlp.config.training import Optimisation
+
+
+class Task(Part):
+    optimisation: Optimisation
+    evaluations: int = Field(5, ge=1)
+    """So many times, evenly spaced over the run, val is scored; the best weights are kept."""
+    lengths: Lengths | None = None
+    """None: those of pre-training."""
+    variants: list[Literal["full", "blind", "scratch"]] = ["full", "blind"]
+    """full: from the pre-trained model; blind: the same with images exchanged between samples, in training and test;
+    scratch: without pre-training."""
+
+
+class Retrieval(Task):
+    captions_reranked: int = Field(128, ge=1)
+    """k_c: captions kept for each image (paper 4.2.1)."""
+    images_reranked: int = Field(64, ge=1)
+    """k_i: images kept for each caption."""
+
+
+class Vqa(Task):
+    answers: str | None = None
+    """File with the answer list (JSON, index = label); None: the answers of the train split."""
+    min_answer_count: int = Field(9, ge=1)
+
+
+class Entailment(Task):
+    pass
+
+
+class Grounding(Task):
+    objective: Literal["mse", "cross_entropy"] = "mse"
+    layer: int = Field(3, ge=1)
+    """Multimodal layer whose states are compared, counted from 1."""
+
+
+class Tasks(Part):
+    retrieval: Retrieval | None = None
+    vqa: Vqa | None = None
+    entailment: Entailment | None = None
+    grounding: Grounding | None = None

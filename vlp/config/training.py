@@ -1,0 +1,37 @@
+"""Optimisation: the same fields for both stages and all fine-tuning."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from vlp.config.base import Part
+
+Loss = Literal["mcr_visual", "mcr_text", "vsc", "mlm", "itm", "wpg"]
+
+
+class Optimisation(Part):
+    epochs: float = Field(gt=0)
+    batch_size: int = Field(ge=1)
+    """Global: over all ranks and accumulation steps."""
+    learning_rate: float = Field(gt=0)
+    warmup: float = Field(0.2, ge=0, le=1)
+    """Share of the steps with a rising rate (paper 4.1: one fifth)."""
+    weight_decay: float = Field(0.01, ge=0)
+    gradient_clipping: float = Field(1.0, gt=0)
+    accumulation: int = Field(1, ge=1)
+    precision: Literal["bf16", "fp16", "fp32"] = "fp32"
+    zero_stage: int = Field(2, ge=0, le=3)
+    dropout: float | None = None
+    """Overrides the model's hidden dropout (fine-tuning of VQA uses 0.3)."""
+    checkpoint_minutes: float = Field(10, gt=0)
+    keep_checkpoints: int = Field(2, ge=1)
+    log_every: int = Field(10, ge=1)
+
+
+class Stage(Optimisation):
+    losses: list[Loss]
+
+
+class Pretraining(Part):
+    stage1: Stage
+    stage2: Stage

@@ -1,0 +1,203 @@
+"""What all readers share: the report of records that are not taken as they are, checked files and fields."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vlp.errors import InputError
+
+_BAD_EXAMPLES = 1000
+_LEFT_OUT_EXAMPLES = 20
+
+Row = int | str | None
+"""Index in a JSON list (from 0), number of a line (from 1), or a place inside such a row."""
+
+
+class BadRecord(Exception):  # noqa: N818 (a verdict on a record; what the user sees is an InputError)
+    """A record that cannot be used. `reason` is the kind (counted), `detail` the case."""
+
+    stops = True
+    """Ends the command where the config says `on_bad_record: stop`."""
+
+    def __init__(self, reason: str, detail: str = "", remedy: str = "Mend or remove the record.") -> None:
+        self.reason, self.detail, self.remedy = reason, detail, remedy
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+
+
+class LeftOut(BadRecord):
+    """A sound record that has no place here: its image is not used, or the format says to ignore it."""
+
+    stops = False
+
+
+class Report:
+    """Counts every record that is skipped or changed, by table, file and reason; keeps examples with their rows.
+
+    `summary.json` lists up to 1,000 bad and 20 left-out records of each table, file and reason; the counts are exact.
+    """
+
+    def __init__(self, root: Path, stop: bool = False) -> None:
+        self.root, self.stop = root, stop
+        self._skipped: Counter[tuple[str, str, str]] = Counter()
+        self._changed: Counter[tuple[str, str, str]] = Counter()
+        self._examples: list[dict[str, Any]] = []
+        self._notes: set[str] = set()
+
+    def record(self, table: str, file: Path, row: Row, group: Path | None = None) -> _Guard:
+        """A `with` block around one record: a BadRecord in it is counted, or ends the command."""
+        return _Guard(self, table, file, row, group)
+
+    def skip(self, table: str, file: Path, row: Row, bad: BadRecord, group: Path | None = None) -> None:
+        """`group`: the folder under which it is counted, where there are files without number.
+
+        Raises:
+            InputError: the record is bad and the config says `on_bad_record: stop`.
+        """
+        if bad.stops and self.stop:
+            remedy = f"{bad.remedy} `data.on_bad_record: skip` goes on without it."
+            raise InputError(file, f"{bad}.", remedy, row=row) from bad
+        key = (table, self.name(group or file), bad.reason)
+        self._skipped[key] += 1
+        if self._skipped[key] <= (_BAD_EXAMPLES if bad.stops else _LEFT_OUT_EXAMPLES):
+            self._examples.append({"table": table, "file": self.name(file), "row": row, "reason": str(bad)})
+
+    def change(self, table: str, file: Path, reason: str) -> None:
+        """A record that is kept, but not as it stands in the file."""
+        self._changed[table, self.name(file), reason] += 1
+
+    def note(self, text: str) -> None:
+        self._notes.add(text)
+
+    def name(self, file: Path) -> str:
+        """Relative to the root, so that the summary does not depend on where the data lie."""
+        return file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else str(file)
+
+    def summary(self) -> dict[str, Any]:
+        """`skipped_counts`, `changed_counts`: {table, file, reason, count}; `skipped`: {table, file, row, reason}."""
+        examples = sorted(self._examples, key=lambda e: (e["table"], e["file"], _numbers(e["row"]), e["reason"]))
+        return {
+            "skipped_counts": _listed(self._skipped),
+            "changed_counts": _listed(self._changed),
+            "notes": sorted(self._notes),
+            "skipped": examples,
+        }
+
+
+class _Guard:
+    def __init__(self, report: Report, table: str, file: Path, row: Row, group: Path | None) -> None:
+        self._report, self._where, self._group = report, (table, file, row), group
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if isinstance(error, BadRecord):
+            self._report.skip(*self._where, error, self._group)
+            return True
+        return False
+
+
+def _listed(counts: Counter[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    return [{"table": t, "file": f, "reason": r, "count": n} for (t, f, r), n in sorted(counts.items())]
+
+
+def _numbers(row: Row) -> list[int]:
+    return [int(n) for n in re.findall(r"\d+", str(row))]
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, without their ends; the line numbers are those an editor shows.
+
+    Raises:
+        InputError: the file is missing or not UTF-8.
+    """
+    try:
+        # Not splitlines: it also divides at characters that may stand inside a caption.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except FileNotFoundError as error:
+        raise InputError(path, "the file is missing.", "Check the path in the config.") from error
+    except UnicodeDecodeError as error:
+        row = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise InputError(path, f"not valid UTF-8 ({error}).", "Fetch or make the file again.", row=row) from error
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def read_list(path: Path, key: str | None, hook: Callable[[dict[str, Any]], Any] | None = None) -> list[Any]:
+    """The list in a JSON file, or that under `key`; `hook` makes each object smaller while the file is parsed.
+
+    Raises:
+        InputError: the file is missing, not JSON (with its line), or holds no such list.
+    """
+    return list_in(read_object(path, hook), path, key)
+
+
+def read_object(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    return parse_json("\n".join(read_lines(path)), path, hook=hook)
+
+
+def parse_json(
+    text: str, path: Path, row: int | None = None, hook: Callable[[dict[str, Any]], Any] | None = None
+) -> Any:
+    """
+    Raises:
+        InputError: not JSON; names `row`, or the line in the text.
+    """
+    try:
+        return json.loads(text, object_hook=hook)
+    except (json.JSONDecodeError, RecursionError) as error:
+        row = row if row is not None else getattr(error, "lineno", None)
+        raise InputError(path, f"not valid JSON ({error}).", "Fetch or make the file again.", row=row) from error
+
+
+def list_in(value: Any, path: Path, key: str | None) -> list[Any]:
+    found = value.get(key) if isinstance(value, dict) and key is not None else value
+    if not isinstance(found, list):
+        what = "a JSON list" if key is None else f"a JSON object with the list {key!r}"
+        raise InputError(path, f"{what} is wanted.", "Check that the file has the format named in the config.")
+    return found
+
+
+def field(record: Any, name: str, *kinds: type) -> Any:
+    """A field of one of the types; `bool` is no `int`.
+
+    Raises:
+        BadRecord: the record is no object, or the field is missing or of another type.
+    """
+    if not isinstance(record, dict):
+        raise BadRecord("malformed record", f"an object is wanted, not {type(record).__name__}")
+    if name not in record:
+        raise BadRecord("malformed record", f"the field {name!r} is missing")
+    value = record[name]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        wanted = " or ".join(k.__name__ for k in kinds)
+        raise BadRecord("malformed record", f"the field {name!r} is {type(value).__name__}, wanted {wanted}")
+    return value
+
+
+def text_of(record: Any, name: str, what: str) -> str:
+    """The field's text, stripped; BadRecord `empty <what>` where nothing is left."""
+    text = field(record, name, str).strip()
+    if not text:
+        raise BadRecord(f"empty {what}")
+    return text
+
+
+class Once:
+    """Ids seen so far."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._seen = what, set()
+
+    def __call__(self, value: str | int) -> str:
+        """The id as a string; BadRecord where it came before."""
+        text = str(value)
+        if text in self._seen:
+            raise BadRecord(f"duplicate {self._what}", text)
+        self._seen.add(text)
+        return text

@@ -1,0 +1,111 @@
+"""Image files: where they lie, how large they are, whether they are whole."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image as Pillow
+from rich.console import Console
+from rich.progress import Progress
+
+from vlp.data.readers.common import BadRecord
+from vlp.errors import ConfigError
+
+_THREADS = 2
+_CHUNK = 512
+_JPEG_END = b"\xff\xd9"
+
+Item = TypeVar("Item")
+
+
+class Folders:
+    """Finds files by name; each folder is listed once (a stat for each of 120,000 files is slow on a network disk)."""
+
+    def __init__(self, root: Path, folders: Sequence[str]) -> None:
+        """
+        Raises:
+            ConfigError: there is no such folder.
+        """
+        self._folders = [root / folder for folder in folders]
+        for folder in self._folders:
+            if not folder.is_dir():
+                raise ConfigError(f"data.images: there is no folder {folder}")
+        self._listed: dict[Path, frozenset[str]] = {}
+
+    def find(self, names: Sequence[str]) -> Path | None:
+        """The first of `names` in the first folder that has one."""
+        for folder in self._folders:
+            for name in names:
+                path = folder / name
+                if path.name in self._names(path.parent):
+                    return path
+        return None
+
+    def _names(self, folder: Path) -> frozenset[str]:
+        if folder not in self._listed:
+            here = folder.is_dir()
+            self._listed[folder] = frozenset(path.name for path in folder.iterdir()) if here else frozenset()
+        return self._listed[folder]
+
+
+class Sizes:
+    """Reads image sizes with two threads and a progress bar."""
+
+    def __init__(self, total: int, progress: bool) -> None:
+        self._bar = Progress(console=Console(stderr=True), disable=not progress)
+        self._task = self._bar.add_task("images", total=total)
+
+    def __enter__(self) -> Sizes:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def read(
+        self, items: Sequence[Item], path: Callable[[Item], Path], kept: Callable[[], int], wanted: int | None
+    ) -> Iterator[tuple[Item, tuple[int, int] | BadRecord | None]]:
+        """Each item with its (width, height), with what is wrong, or with None once `wanted` are `kept`."""
+        start = 0
+        with ThreadPoolExecutor(_THREADS) as pool:
+            while start < len(items) and (wanted is None or kept() < wanted):
+                step = _CHUNK if wanted is None else min(_CHUNK, wanted - kept())
+                chunk = items[start : start + step]
+                yield from zip(chunk, pool.map(probe, map(path, chunk)), strict=True)
+                self._bar.advance(self._task, len(chunk))
+                start += step
+        for item in items[start:]:
+            yield item, None
+
+
+def probe(path: Path) -> tuple[int, int] | BadRecord:
+    """(width, height) from the header, after a cheap check that the file is whole.
+
+    PNG: its checksums. JPEG: it ends with its end mark; where it does not, and for other formats, it is decoded.
+    """
+    try:
+        with path.open("rb") as file:
+            with Pillow.open(file) as image:
+                size, form = image.size, image.format
+                if form == "PNG":
+                    image.verify()
+            if form == "JPEG":
+                file.seek(-len(_JPEG_END), os.SEEK_END)
+                decode = file.read() != _JPEG_END
+            else:
+                decode = form != "PNG"
+            if decode:
+                file.seek(0)
+                with Pillow.open(file) as image:
+                    image.load()
+    except Exception as error:  # Pillow raises nearly anything on a damaged file
+        # Its messages hold addresses of file objects, which would make reports differ from run to run.
+        what = re.sub(r"<[^>]*>", "it", str(error))
+        remedy = "Fetch or make the image again."
+        return BadRecord("unreadable image", f"{path.name}: {what or type(error).__name__}", remedy)
+    return size

@@ -1,0 +1,211 @@
+"""Which images the experiment has, in which split, and how annotations name them.
+
+The split of an image is that of the captions source (`data.split.rename`), and every record has the split of its
+image, whatever file it came from. `data.split.set_apart` images of train become `val`: those with the smallest
+sha256 of their id, so the choice depends on no order, seed or machine. `data.limit` keeps the images of a split with
+the smallest sha256 as well, after setting apart: a trial never has a val image in train.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from vlp.config.data import Data
+from vlp.data.readers.common import BadRecord, LeftOut, Report, Row
+from vlp.data.readers.image_files import Folders, Sizes
+from vlp.data.tables import SPLITS
+from vlp.errors import ConfigError, InputError
+
+BEYOND = "beyond data.limit"
+_COCO_YEAR = re.compile(r"^COCO_(train|val|test)\d{4}_")
+
+
+@dataclass(frozen=True)
+class Caption:
+    row: Row
+    text: str | BadRecord
+    """Stripped, or why it cannot be used."""
+
+
+@dataclass
+class Entry:
+    """An image as the captions source names it."""
+
+    file: Path
+    row: Row
+    names: tuple[str, ...]
+    """Where it may lie inside an image folder, first choice first."""
+    number: int | None
+    """The number COCO's annotation files call it by."""
+    split: str
+    """The source's split."""
+    captions: list[Caption] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        return image_key(self.names[0])
+
+
+@dataclass(frozen=True)
+class Image:
+    image_id: str
+    path: str
+    """Relative to the data root."""
+    width: int
+    height: int
+    split: str
+    captions: tuple[Caption, ...]
+    """All of the source, in its order: the caption's number in its id is its place here."""
+    file: Path
+    row: Row
+
+    def caption_id(self, index: int) -> str:
+        return f"{self.image_id}#{index}"
+
+
+def image_key(name: str) -> str:
+    """The part of an image's id after the data set's name: the file's stem; `COCO_train2014_` is cut off, so that
+    the 2014 and 2017 files of an image agree."""
+    return _COCO_YEAR.sub("", PurePosixPath(name).stem)
+
+
+class Images:
+    """The images that are kept, found by the names and numbers that annotations call them by."""
+
+    def __init__(self, kept: dict[str, Image], lost: dict[str, str], numbers: dict[int, str | None]) -> None:
+        self.kept, self.lost, self._numbers = kept, lost, numbers
+
+    def __iter__(self) -> Iterator[Image]:
+        return iter(self.kept.values())
+
+    def find(self, name: str | int, prefix: str) -> Image:
+        """By COCO number (int), or by file name or stem (str).
+
+        Raises:
+            LeftOut: the captions source has the image, but it was skipped, or its split is not used.
+            BadRecord: the captions source has no such image.
+        """
+        if isinstance(name, int):
+            candidates = [self._numbers.get(name) or ""]
+        else:
+            candidates = [f"{prefix}/{name}", f"{prefix}/{image_key(name)}"]
+            if name.isdecimal():
+                candidates.append(self._numbers.get(int(name)) or "")
+        for image_id in candidates:
+            if image_id in self.kept:
+                return self.kept[image_id]
+            if image_id in self.lost:
+                raise LeftOut(self.lost[image_id], f"image {name}")
+        raise BadRecord("unknown image", f"the captions source has no image {name}")
+
+
+class _Lost:
+    """Images that are not kept, with the reason: their captions and later their annotations are counted under it."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.reasons: dict[str, str] = {}
+
+    def add(self, image_id: str, source: Entry | Image, bad: BadRecord) -> None:
+        self.reasons[image_id] = f"its image was skipped ({bad.reason})" if bad.stops else bad.reason
+        self.captions(image_id, source, bad, self.reasons[image_id])
+
+    def captions(self, image_id: str, source: Entry | Image, bad: BadRecord, reason: str) -> None:
+        self._report.skip("images", source.file, source.row, bad)
+        for caption in source.captions:
+            self._report.skip("captions", source.file, caption.row, LeftOut(reason, f"image {image_id}"))
+
+
+Located = tuple[str, Entry, Path]
+"""Image id, entry, the file."""
+
+
+def choose(entries: Sequence[Entry], data: Data, root: Path, report: Report, progress: bool = False) -> Images:
+    """Find the files, read their sizes, divide into splits, report what is left out, with its captions.
+
+    Raises:
+        InputError: no image is left; a bad image where the config says to stop.
+        ConfigError: a folder of `data.images` is missing; more images are to be set apart than there are.
+    """
+    lost = _Lost(report)
+    numbers: dict[int, str | None] = {}
+    located = _locate(entries, data, root, lost, numbers)
+    with Sizes(sum(map(len, located.values())), progress) as sizes:
+        kept = _divide(located, data, root, lost, sizes)
+    if not kept:
+        raise InputError(
+            entries[0].file if entries else root,
+            f"no image is left of {len(entries)} in the captions source.",
+            "Check data.root, data.images and data.split.rename.",
+        )
+    return Images({i: kept[i] for i in sorted(kept)}, lost.reasons, numbers)
+
+
+def _locate(
+    entries: Sequence[Entry], data: Data, root: Path, lost: _Lost, numbers: dict[int, str | None]
+) -> dict[str, list[Located]]:
+    """Our split -> its images that lie on disk; fills `numbers` (None: two images have it)."""
+    folders = Folders(root, data.images)
+    located: dict[str, list[Located]] = {split: [] for split in SPLITS}
+    seen: set[str] = set()
+    for entry in entries:
+        image_id = f"{data.name}/{entry.key}"
+        if image_id in seen:
+            bad = BadRecord("duplicate image", image_id)
+            lost.captions(image_id, entry, bad, "its image was skipped (duplicate image)")
+            continue
+        seen.add(image_id)
+        number = entry.number if entry.number is not None else int(entry.key) if entry.key.isdecimal() else None
+        if number is not None:
+            numbers[number] = None if number in numbers else image_id
+        split = data.split.rename.get(entry.split)
+        if split is None:
+            bad = LeftOut(f"source split {entry.split!r} is not in data.split.rename", image_id)
+            lost.add(image_id, entry, bad)
+        elif (path := folders.find(entry.names)) is None:
+            remedy = "Put the file there, or name its folder in data.images."
+            bad = BadRecord("missing image", f"{entry.names[0]} is not in {', '.join(data.images)}", remedy)
+            lost.add(image_id, entry, bad)
+        else:
+            located[split].append((image_id, entry, path))
+    return located
+
+
+def _divide(located: dict[str, list[Located]], data: Data, root: Path, lost: _Lost, sizes: Sizes) -> dict[str, Image]:
+    found: dict[str, list[Image]] = {}
+    extra, limit = data.split.set_apart, data.limit
+    for split in SPLITS:
+        images = found[split] = []
+        wanted = None if limit is None else limit + (extra if split == "train" else 0)
+        ranked = sorted(located[split], key=lambda item: _rank(item[0]))
+        # `images` grows while it is read: no more files are opened than are wanted.
+        for (image_id, entry, path), size in sizes.read(ranked, lambda item: item[2], lambda: len(images), wanted):  # noqa: B023
+            if isinstance(size, BadRecord):
+                lost.add(image_id, entry, size)
+            elif size is None:
+                lost.add(image_id, entry, LeftOut(BEYOND, image_id))
+            else:
+                relative = path.relative_to(root).as_posix()
+                captions = tuple(entry.captions)
+                images.append(Image(image_id, relative, *size, split, captions, entry.file, entry.row))
+    if extra:
+        if len(found["train"]) <= extra:
+            raise ConfigError(
+                f"data.split.set_apart: {extra} of {len(found['train'])} train images; none would be left to train on"
+            )
+        apart = [replace(image, split="val") for image in found["train"][:extra]]
+        found["train"] = found["train"][extra:]
+        found["val"] = sorted([*found["val"], *apart], key=lambda image: _rank(image.image_id))
+        if limit is not None:
+            for image in found["val"][limit:]:
+                lost.add(image.image_id, image, LeftOut(BEYOND, image.image_id))
+            del found["val"][limit:]
+    return {image.image_id: image for images in found.values() for image in images}
+
+
+def _rank(image_id: str) -> str:
+    return hashlib.sha256(image_id.encode()).hexdigest()

@@ -1,0 +1,42 @@
+"""SNLI-VE: JSON lines with Flickr30K_ID, pairID, sentence2 (the hypothesis; the image is the premise), gold_label.
+
+Role: `pairs`, one file or one a split. A pair without a gold label (`-`: the annotators did not agree) is left out
+and counted. Rows are line numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from vlp.data.readers.common import BadRecord, LeftOut, field, parse_json, read_lines, text_of
+from vlp.data.readers.source import Job
+
+ROLES = ("pairs",)
+LABELS = ("contradiction", "neutral", "entailment")
+
+
+def read(job: Job) -> Iterator[dict[str, Any]]:
+    """
+    Raises:
+        InputError: a line is not JSON.
+    """
+    for _, path in job.files.of("pairs"):
+        for row, line in enumerate(read_lines(path), start=1):
+            if not line.strip():
+                continue
+            record = parse_json(line, path, row)
+            with job.report.record(job.table, path, row):
+                image = job.images.find(str(field(record, "Flickr30K_ID", str, int)), job.prefix)
+                label = field(record, "gold_label", str)
+                if label == "-":
+                    raise LeftOut("no gold label")
+                if label not in LABELS:
+                    raise BadRecord("unknown label", f"{label!r}, wanted {' | '.join(LABELS)}")
+                yield {
+                    "pair_id": f"{job.prefix}/{job.once(field(record, 'pairID', str, int))}",
+                    "image_id": image.image_id,
+                    "text": text_of(record, "sentence2", "hypothesis"),
+                    "label": label,
+                    "split": image.split,
+                }

@@ -1,0 +1,127 @@
+"""The records of an experiment: seven Parquet tables. Box = xyxy, pixels of the original image, float32.
+
+Every id names its data set (`flickr30k/1000268201`, a caption of it `flickr30k/1000268201#2`); every table has a
+`split` in train | val | test; rows are sorted by split, then id, both as strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vlp.errors import InputError
+from vlp.files import atomic
+
+SPLITS = ("train", "val", "test")
+
+_TEXT = pa.string()
+_BOX = pa.list_(pa.float32())
+_SPLIT = ("split", _TEXT)
+
+IMAGES = pa.schema(
+    [("image_id", _TEXT), ("path", _TEXT), ("width", pa.int32()), ("height", pa.int32()), _SPLIT],
+)
+CAPTIONS = pa.schema([("caption_id", _TEXT), ("image_id", _TEXT), ("text", _TEXT), _SPLIT])
+QUESTIONS = pa.schema(
+    [
+        ("question_id", _TEXT),
+        ("image_id", _TEXT),
+        ("text", _TEXT),
+        ("answer_type", _TEXT),
+        ("question_type", _TEXT),
+        ("answers", pa.list_(_TEXT)),
+        _SPLIT,
+    ]
+)
+ENTAILMENT = pa.schema([("pair_id", _TEXT), ("image_id", _TEXT), ("text", _TEXT), ("label", _TEXT), _SPLIT])
+PHRASE_BOXES = pa.schema(
+    [
+        ("phrase_id", _TEXT),
+        ("caption_id", _TEXT),
+        ("image_id", _TEXT),
+        ("text", _TEXT),
+        ("start", pa.int32()),
+        ("end", pa.int32()),
+        ("phrase_type", _TEXT),
+        ("boxes", pa.list_(_BOX)),
+        _SPLIT,
+    ]
+)
+OBJECTS = pa.schema([("object_id", _TEXT), ("image_id", _TEXT), ("class_name", _TEXT), ("box", _BOX), _SPLIT])
+REFERRING = pa.schema([("ref_id", _TEXT), ("image_id", _TEXT), ("text", _TEXT), ("box", _BOX), _SPLIT])
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "images": IMAGES,
+    "captions": CAPTIONS,
+    "questions": QUESTIONS,
+    "entailment": ENTAILMENT,
+    "phrase_boxes": PHRASE_BOXES,
+    "objects": OBJECTS,
+    "referring": REFERRING,
+}
+"""Table name -> schema; the first column is the id."""
+
+
+def table_path(folder: str | Path, name: str) -> Path:
+    if name not in SCHEMAS:
+        raise ValueError(f"no table {name!r}; known: {', '.join(SCHEMAS)}")
+    return Path(folder) / f"{name}.parquet"
+
+
+def write_table(folder: str | Path, name: str, records: Iterable[Mapping[str, Any]]) -> int:
+    """Sort, write `folder/name.parquet` atomically; gives the number of rows.
+
+    Raises:
+        ValueError: two records have the same id, or a split is none of ours (readers report both before).
+        InputError: the disk is full.
+    """
+    path, schema = table_path(folder, name), SCHEMAS[name]
+    key = schema.names[0]
+    ordered = sorted(records, key=lambda r: (r["split"], r[key]))
+    if strange := {r["split"] for r in ordered} - set(SPLITS):
+        raise ValueError(f"{name}: unknown split {min(strange)!r}")
+    if len({r[key] for r in ordered}) != len(ordered):
+        raise ValueError(f"{name}: {key} is not unique")
+    table = pa.Table.from_pylist(ordered, schema=schema)
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+    return len(ordered)
+
+
+def read_table(folder: str | Path, name: str, split: str | None = None) -> pa.Table:
+    """The table, or its rows of one split.
+
+    Raises:
+        InputError: the file is missing, damaged or of another schema.
+    """
+    path = table_path(folder, name)
+    remedy = "Make the tables again: vlp data read."
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"no split {split!r}; known: {', '.join(SPLITS)}")
+    if not path.exists():
+        raise InputError(path, "the table is missing.", remedy)
+    try:
+        # Not pq.read_table: its dataset machinery takes a second to import.
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(path, f"not a whole Parquet file ({error}).", remedy) from error
+    if not table.schema.equals(SCHEMAS[name]):
+        raise InputError(path, f"the columns are not those of `{name}` ({', '.join(SCHEMAS[name].names)}).", remedy)
+    return table if split is None else table.filter(pc.equal(table["split"], pa.scalar(split)))  # pyright: ignore
+
+
+def rows(
+    folder: str | Path, name: str, split: str | None = None, columns: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The rows as dicts, in the table's order, made a few thousand at a time. Errors as `read_table`."""
+    table = read_table(folder, name, split)
+    if columns is not None:
+        table = table.select(list(columns))
+    for batch in table.to_batches(max_chunksize=4096):
+        yield from batch.to_pylist()

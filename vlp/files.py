@@ -1,0 +1,84 @@
+"""Files that are whole or absent: write to a temporary name, fsync, rename; digests of files and folders."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vlp.errors import InputError
+
+_BLOCK = 1 << 20
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, on failure removed.
+
+    Raises:
+        InputError: the disk is full; what stood at `path` before is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as f:
+            os.fsync(f.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise_if_full(error, path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def raise_if_full(error: BaseException, path: str | Path) -> None:
+    """Turn ENOSPC/EDQUOT (also h5py's and pyarrow's wording of it) into an `InputError` with a remedy."""
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+        free = shutil.disk_usage(Path(path).parent).free
+        raise InputError(
+            path,
+            f"the disk is full ({free / 2**20:.0f} MiB free); the unfinished file was removed.",
+            "Free some space or set `results` to another disk, then run the same command again.",
+        ) from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Raises InputError naming the position where a JSON file is damaged, or that it is missing."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(path, "the file is missing.", "Check the path in the config.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        row = getattr(error, "lineno", None)
+        raise InputError(path, f"not valid JSON ({error}).", "Fetch or make the file again.", row=row) from error
+
+
+def sha256(path: str | Path) -> str:
+    """Digest of a file, or of a folder: the digest of its sorted (relative name, file digest) list."""
+    path = Path(path)
+    if path.is_dir():
+        lines = [f"{sha256(p)}  {p.relative_to(path).as_posix()}\n" for p in sorted(path.rglob("*")) if p.is_file()]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as f:
+        while block := f.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,5 @@
+"""Where work runs: in this process, on this host, on SLURM."""
+
+from vlp.launch.submit import run
+
+__all__ = ["run"]

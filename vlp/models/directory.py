@@ -1,0 +1,92 @@
+"""Model directories: config.json, model.safetensors, tokenizer, phrase vocabulary, inputs.json, README.md."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vlp.config import Experiment
+from vlp.errors import InputError
+from vlp.files import atomic, read_json, sha256, write_json, write_text
+from vlp.models.mvptr import Architecture, Mvptr
+
+WEIGHTS = "model.safetensors"
+
+
+def architecture(experiment: Experiment, word_rows: int, phrase_rows: int, region_size: int) -> Architecture:
+    m = experiment.model.model_dump(exclude={"init_from"})
+    return Architecture(**m, word_rows=word_rows, phrase_rows=phrase_rows, region_size=region_size)
+
+
+def save(model: Mvptr, folder: Path, vocabulary: Path, inputs: dict[str, Any], lineage: dict[str, str]) -> None:
+    """Write a model directory; `model.safetensors` comes last, so a folder that has it is whole.
+
+    Args:
+        vocabulary: folder with phrases.json and tokenizer/, copied in.
+        inputs: how inputs are made (detector, lengths, parser), for `inputs.json`.
+        lineage: name -> digest of what the model was made from, for the card.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS).unlink(missing_ok=True)
+    write_json(folder / "config.json", model.architecture.model_dump())
+    write_json(folder / "inputs.json", inputs)
+    shutil.copyfile(vocabulary / "phrases.json", folder / "phrases.json")
+    shutil.copytree(vocabulary / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+    lines = [f"| {name} | `{digest}` |" for name, digest in sorted(lineage.items())]
+    card = ["# MVPTR model", "", "Made by `vlp`; what it was made from:", "", "| input | sha256 |", "|---|---|", *lines]
+    write_text(folder / "README.md", "\n".join(card) + "\n")
+    tensors = {k: v.detach().to("cpu").contiguous() for k, v in model.state_dict().items()}
+    with atomic(folder / WEIGHTS) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+
+
+def read_architecture(folder: Path) -> Architecture:
+    return Architecture.model_validate(read_json(folder / "config.json"))
+
+
+def load(folder: Path, head: str | None = None, head_size: int = 0) -> Mvptr:
+    """The model of a directory; with `head`, a fresh task head is put on where the directory has none.
+
+    Raises:
+        InputError: a tensor is missing, unexpected or of another shape; each is named.
+    """
+    stored = read_architecture(folder)
+    wanted = stored if head is None else stored.model_copy(update={"head": head, "head_size": head_size})
+    model = Mvptr(wanted)
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except Exception as error:
+        raise InputError(folder / WEIGHTS, f"cannot be read ({error}).", "Make the model again.") from error
+    fresh = set() if stored.head == wanted.head else {k for k in model.state_dict() if is_head(k)}
+    load_strictly(model, tensors, folder / WEIGHTS, fresh)
+    return model
+
+
+def is_head(key: str) -> bool:
+    return key.startswith(("answer_", "entailment_"))
+
+
+def load_strictly(model: Mvptr, tensors: dict[str, Tensor], file: Path, fresh: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    own = model.state_dict()
+    problems = [f"missing {k}" for k in own if k not in tensors and k not in fresh]
+    problems += [f"unexpected {k}" for k in tensors if k not in own]
+    problems += [
+        f"{k} has shape {tuple(tensors[k].shape)}, wanted {tuple(own[k].shape)}"
+        for k in own
+        if k in tensors and tensors[k].shape != own[k].shape
+    ]
+    if problems:
+        raise InputError(file, "; ".join(problems[:8]) + ".", "Use the config this model was made with.")
+    with torch.no_grad():
+        for key, value in tensors.items():
+            own[key].copy_(value)
+
+
+def digest(folder: Path) -> str:
+    """`checkpoint_sha256` of the results: that of model.safetensors."""
+    return sha256(folder / WEIGHTS)

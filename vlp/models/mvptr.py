@@ -1,0 +1,168 @@
+"""MVPTR: separate text and visual encoders, then a multimodal encoder (paper 3.1-3.3)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from vlp.batching.batch import Batch
+from vlp.models.layers import LAYER_NORM_EPS, Encoder, VocabularyHead, initialise
+
+MAX_LOGIT_SCALE = math.log(100.0)
+
+
+class Architecture(BaseModel):
+    """All that is needed to build the module: `config.json` of a model directory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str = "mvptr"
+    hidden_size: int
+    num_heads: int
+    intermediate_size: int
+    text_layers: int
+    visual_layers: int
+    multimodal_layers: int
+    max_positions: int
+    dropout: float
+    attention_dropout: float
+    region_layer_norm: bool
+    contrast_projection: bool
+    grounding_layer: int
+    use_phrases: bool
+    use_tags: bool
+    word_rows: int
+    """Rows of the word pieces; phrase rows follow in the same table."""
+    phrase_rows: int
+    region_size: int
+    """D + 6 of the region store."""
+    head: str | None = None
+    """Task head: vqa, entailment or none."""
+    head_size: int = 0
+
+
+@dataclass(frozen=True)
+class Unimodal:
+    """Last states of both unimodal encoders; `regions_BRD` is the region part of the visual sequence."""
+
+    text_BLD: Tensor
+    visual_BND: Tensor
+    regions_BRD: Tensor
+    tags_BTD: Tensor
+
+
+class Mvptr(nn.Module):
+    """Text sequence `[CLS] w c [SEP]`, visual sequence `[CLS] t [SEP] r`, multimodal sequence: text then regions.
+
+    Tags stay out of the multimodal input, or MLM could copy them (paper 3.3.1).
+    """
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        self.architecture = a
+        d = a.hidden_size
+        self.embeddings = nn.Embedding(a.word_rows + a.phrase_rows, d)
+        self.positions = nn.Embedding(a.max_positions, d)
+        self.types = nn.Embedding(2, d)
+        self.embedding_norm = nn.LayerNorm(d, eps=LAYER_NORM_EPS)
+        self.region_projection = nn.Linear(a.region_size, d)
+        self.region_norm = nn.LayerNorm(d, eps=LAYER_NORM_EPS) if a.region_layer_norm else nn.Identity()
+        self.dropout = nn.Dropout(a.dropout)
+        shape = (d, a.num_heads, a.intermediate_size, a.dropout, a.attention_dropout)
+        self.text_encoder = Encoder(a.text_layers, *shape)
+        self.visual_encoder = Encoder(a.visual_layers, *shape)
+        self.multimodal_encoder = Encoder(a.multimodal_layers, *shape)
+        self.pooler = nn.Linear(d, d)
+        self.mlm_head = VocabularyHead(d, a.word_rows)
+        self.tag_head = VocabularyHead(d, a.word_rows)
+        self.phrase_head = VocabularyHead(d, a.phrase_rows)
+        self.itm_head = nn.Linear(d, 2)
+        self.text_projection = nn.Linear(d, d, bias=False) if a.contrast_projection else nn.Identity()
+        self.visual_projection = nn.Linear(d, d, bias=False) if a.contrast_projection else nn.Identity()
+        # One element, not none: DeepSpeed cannot broadcast a parameter without dimensions.
+        self.logit_scale = nn.Parameter(torch.full((1,), math.log(1 / 0.07)))
+        if a.head == "vqa":
+            self.answer_head = VocabularyHead(d, a.head_size)
+            self.answer_table = nn.Parameter(torch.empty(a.head_size, d))
+            nn.init.normal_(self.answer_table, std=0.02)
+        elif a.head == "entailment":
+            self.entailment_head = nn.Linear(d, 3)
+        initialise(self)
+
+    # -- inputs -----------------------------------------------------------------------------------------------
+    def _embed(self, ids_BL: Tensor, kind: int) -> Tensor:
+        positions = self.positions.weight[: ids_BL.shape[1]]
+        x = self.embeddings(ids_BL) + positions + self.types.weight[kind]
+        return self.dropout(self.embedding_norm(x))
+
+    def encode_text(self, batch: Batch) -> Tensor:
+        """States [B,L,D] of `[CLS] words phrases [SEP]`."""
+        return self.text_encoder(self._embed(batch.text_ids_BL, 0), batch.text_mask_BL)[-1]
+
+    def encode_image(self, batch: Batch) -> Tensor:
+        """States [B,T+R,D] of `[CLS] tags [SEP] | regions`; regions have no position and no type (reference 1.2)."""
+        tags = self._embed(batch.tag_ids_BT, 1)
+        regions = self.dropout(self.region_norm(self.region_projection(batch.regions_BRF)))
+        mask = torch.cat([batch.tag_mask_BT, batch.region_mask_BR], 1)
+        return self.visual_encoder(torch.cat([tags, regions], 1), mask)[-1]
+
+    def unimodal(self, batch: Batch) -> Unimodal:
+        visual, num_tags = self.encode_image(batch), batch.tag_ids_BT.shape[1]
+        return Unimodal(self.encode_text(batch), visual, visual[:, num_tags:], visual[:, :num_tags])
+
+    def multimodal(
+        self,
+        text_BLD: Tensor,
+        text_mask_BL: Tensor,
+        regions_BRD: Tensor,
+        region_mask_BR: Tensor,
+        cls_only: bool = False,
+    ) -> list[Tensor]:
+        """States after each multimodal layer, text positions first, then regions."""
+        mask = torch.cat([text_mask_BL, region_mask_BR], 1)
+        return self.multimodal_encoder(torch.cat([text_BLD, regions_BRD], 1), mask, cls_only)
+
+    # -- read-outs --------------------------------------------------------------------------------------------
+    def contrast_vectors(self, states: Unimodal) -> tuple[Tensor, Tensor]:
+        """L2-normalised global vectors of texts and images, [B,D] each (paper 3.3.1)."""
+        text = F.normalize(self.text_projection(states.text_BLD[:, 0]), dim=-1)
+        return text, F.normalize(self.visual_projection(states.visual_BND[:, 0]), dim=-1)
+
+    def scale(self) -> Tensor:
+        """1/tau, clamped to [1, 100] (ours: neither paper nor release bounds it)."""
+        return self.logit_scale.clamp(0.0, MAX_LOGIT_SCALE).exp()
+
+    def pooled(self, multimodal_BND: Tensor) -> Tensor:
+        return torch.tanh(self.pooler(multimodal_BND[:, 0]))
+
+    def itm_logits(self, multimodal_BND: Tensor) -> Tensor:
+        """[B,2]: class 0 = match, 1 = no match, as in the release (reference 1.7)."""
+        return self.itm_head(self.dropout(self.pooled(multimodal_BND)))
+
+    def mlm_logits(self, x_MD: Tensor) -> Tensor:
+        return self.mlm_head(x_MD, self.embeddings.weight[: self.architecture.word_rows])
+
+    def tag_logits(self, x_MD: Tensor) -> Tensor:
+        return self.tag_head(x_MD, self.embeddings.weight[: self.architecture.word_rows])
+
+    def phrase_logits(self, x_MD: Tensor) -> Tensor:
+        return self.phrase_head(x_MD, self.embeddings.weight[self.architecture.word_rows :])
+
+    def answer_logits(self, multimodal_BND: Tensor) -> Tensor:
+        """[B, answers] from the joint [CLS] state (paper 4.2.2, A.3.2)."""
+        return self.answer_head(self.dropout(multimodal_BND[:, 0]), self.answer_table)
+
+    def entailment_logits(self, multimodal_BND: Tensor) -> Tensor:
+        return self.entailment_head(self.dropout(self.pooled(multimodal_BND)))
+
+
+def set_dropout(module: nn.Module, hidden: float) -> None:
+    """Change the hidden dropout everywhere; attention dropout stays (reference 1.1)."""
+    for m in module.modules():
+        if isinstance(m, nn.Dropout):
+            m.p = hidden

@@ -1,0 +1,39 @@
+"""Hard negatives drawn from p(v2s) and p(s2v) within a rank's own batch (paper 3.3.2, 3.3.3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Negatives(NamedTuple):
+    """Indices into the batch: pair n is (text_N[n], image_N[n]); `valid_N` is False where no other image exists."""
+
+    text_N: Tensor
+    image_N: Tensor
+    valid_N: Tensor
+
+
+def hard_negatives(
+    similarity_BB: Tensor | None, image_B: Tensor, text_B: Tensor, gumbel_2BB: Tensor, replace_image_B: Tensor
+) -> Negatives:
+    """One negative for each pair: the text is kept and an image drawn from p(s2v), or the other way round.
+
+    argmax(log p + Gumbel noise) is a draw from p; the noise comes from counters, so a resumed run draws the same.
+
+    Args:
+        similarity_BB: scaled U (rows images, columns texts); None draws uniformly.
+        image_B, text_B: equal numbers are the same image or text and never a negative.
+        gumbel_2BB: noise for the draws of images and of texts.
+        replace_image_B: True: the image is replaced, False: the text.
+    """
+    same_BB = (image_B[:, None] == image_B) | (text_B[:, None] == text_B)
+    logits_BB = torch.zeros_like(gumbel_2BB[0]) if similarity_BB is None else similarity_BB.detach().float()
+    images_B = (logits_BB.T + gumbel_2BB[0]).masked_fill(same_BB, -torch.inf).argmax(1)
+    texts_B = (logits_BB + gumbel_2BB[1]).masked_fill(same_BB, -torch.inf).argmax(1)
+    own_B = torch.arange(len(image_B), device=image_B.device)
+    return Negatives(
+        torch.where(replace_image_B, own_B, texts_B), torch.where(replace_image_B, images_B, own_B), ~same_BB.all(1)
+    )

@@ -1,0 +1,167 @@
+"""Mine the tuples of every distinct text with several processes: `phrases.parquet`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlp.data.tables import read_table
+from vlp.errors import InputError
+from vlp.files import atomic
+from vlp.phrases.graph import Phrase
+from vlp.phrases.parser import BATCH, SceneGraphParser
+
+TEXT_TABLES = ("captions", "questions", "entailment", "referring")
+CHUNK = 4 * BATCH
+"""Texts of one task of a process: fixed, so that the file does not depend on how many processes there are."""
+
+_WORD = pa.struct([("start", pa.int32()), ("end", pa.int32())])
+_TUPLE = pa.struct([("kind", pa.string()), ("parts", pa.list_(pa.string())), ("words", pa.list_(_WORD))])
+SCHEMA = pa.schema([("text", pa.string()), ("tuples", pa.list_(_TUPLE))])
+
+_parser: SceneGraphParser | None = None
+
+
+@dataclass
+class MiningCounts:
+    texts: int = 0
+    without_phrase: int = 0
+    phrases: int = 0
+
+    def add(self, phrases: Sequence[Phrase]) -> None:
+        self.texts += 1
+        self.without_phrase += not phrases
+        self.phrases += len(phrases)
+
+    @property
+    def per_text(self) -> float:
+        return self.phrases / self.texts if self.texts else 0.0
+
+    def __str__(self) -> str:
+        return f"{self.texts} texts, {self.without_phrase} without a phrase, {self.per_text:.2f} phrases per text"
+
+
+def distinct_texts(tables: str | Path) -> list[str]:
+    """The distinct texts of captions, questions, hypotheses and referring expressions, sorted.
+
+    Raises:
+        InputError: a table is missing, or has an empty text.
+    """
+    found: set[str] = set()
+    for name in TEXT_TABLES:
+        table = read_table(tables, name)
+        texts = table["text"].to_pylist()
+        for row, text in enumerate(texts):
+            if not text or not text.strip():
+                where = f"{table.schema.names[0]} {table[0][row]}"
+                raise InputError(
+                    Path(tables) / f"{name}.parquet", "the text is empty.", "Make the tables again.", where
+                )
+        found.update(texts)
+    return sorted(found)
+
+
+def mine(texts: Sequence[str], model: str, processes: int = 1) -> Iterator[tuple[str, tuple[Phrase, ...]]]:
+    """Text and phrases, in order; a text without a phrase has none.
+
+    Args:
+        model: name of the spaCy model.
+        processes: 1 works in this process.
+    """
+    for chunk, found in _results(list(_chunks(texts)), model, processes):
+        yield from zip(chunk, found, strict=True)
+
+
+def write(path: str | Path, rows: Iterable[tuple[str, Sequence[Phrase]]], parser: str) -> MiningCounts:
+    """Write `phrases.parquet` (schema in docs/architecture.md) chunk by chunk; `parser` is kept as metadata."""
+    counts = MiningCounts()
+    schema = SCHEMA.with_metadata({"parser": parser})
+    rows = iter(rows)
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        while part := list(islice(rows, CHUNK)):
+            for _, phrases in part:
+                counts.add(phrases)
+            records = [{"text": text, "tuples": [_record(p) for p in phrases]} for text, phrases in part]
+            writer.write_table(pa.Table.from_pylist(records, schema=schema))
+    return counts
+
+
+def read(path: str | Path) -> dict[str, tuple[Phrase, ...]]:
+    """Text -> phrases. Raises InputError where the file is missing, damaged or of another schema."""
+    remedy = "Mine again: vlp phrases mine."
+    if not Path(path).exists():
+        raise InputError(path, "the file is missing.", remedy)
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(path, f"not a whole Parquet file ({error}).", remedy) from error
+    if not table.schema.equals(SCHEMA):
+        raise InputError(path, f"the columns are not {', '.join(SCHEMA.names)} of the known types.", remedy)
+    found: dict[str, tuple[Phrase, ...]] = {}
+    for batch in table.to_batches(max_chunksize=CHUNK):
+        for text, tuples in zip(batch["text"].to_pylist(), batch["tuples"].to_pylist(), strict=True):
+            found[text] = tuple(_phrase(t) for t in tuples)
+    return found
+
+
+def _record(phrase: Phrase) -> dict[str, Any]:
+    words = [{"start": start, "end": end} for start, end in phrase.words]
+    return {"kind": phrase.kind, "parts": list(phrase.parts), "words": words}
+
+
+def _phrase(record: Mapping[str, Any]) -> Phrase:
+    words = tuple((w["start"], w["end"]) for w in record["words"])
+    return Phrase(record["kind"], tuple(record["parts"]), words)
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(texts), CHUNK):
+        yield list(texts[start : start + CHUNK])
+
+
+def _results(
+    chunks: list[list[str]], model: str, processes: int
+) -> Iterator[tuple[list[str], list[tuple[Phrase, ...]]]]:
+    processes = min(processes, len(chunks))
+    if processes <= 1:
+        _start(model)
+        for chunk in chunks:
+            yield chunk, _mine_chunk(chunk)
+        return
+    import multiprocessing
+
+    # A child process reads this when it loads its linear algebra: one thread each, whatever the caller's setting.
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        with multiprocessing.get_context("spawn").Pool(processes, _start_child, (model,)) as pool:
+            yield from zip(chunks, pool.imap(_mine_chunk, chunks), strict=True)
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _start(model: str) -> None:
+    global _parser
+    _parser = SceneGraphParser(model)
+
+
+def _start_child(model: str) -> None:
+    # thinc imports torch where it can; the parser has no use for it, and it doubles the start and the memory.
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+    _start(model)
+
+
+def _mine_chunk(chunk: list[str]) -> list[tuple[Phrase, ...]]:
+    assert _parser is not None
+    return [graph.phrases() for graph in _parser.pipe(chunk)]

@@ -1,0 +1,98 @@
+"""The phrase vocabulary: which tuples have a row of their own in the embedding table, after the word pieces."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vlp.errors import InputError
+from vlp.files import read_json, write_json
+from vlp.phrases.graph import Phrase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class PhraseRecord:
+    id: int
+    """Row of the joint table of words and phrases."""
+    parts: tuple[str, ...]
+    kind: Literal["attribute", "relation", "object"]
+    count: int | None
+    """Train sentences that have it."""
+
+
+@dataclass(frozen=True)
+class PhraseVocabulary:
+    rows: int
+    """Rows of the joint table: word pieces and phrases."""
+    records: tuple[PhraseRecord, ...]
+    _ids: dict[tuple[str, ...], int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_ids", {r.parts: r.id for r in self.records if r.kind != "object"})
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def id_of(self, parts: Sequence[str]) -> int | None:
+        """The phrase's id, or None; single objects are never phrases."""
+        return self._ids.get(tuple(parts))
+
+    def word_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+        """For each record the word pieces whose mean row starts the phrase's row (paper 3.1.1)."""
+        return [parts_to_word_rows(r.parts, tokenizer) for r in self.records]
+
+    def save(self, path: str | Path) -> None:
+        records = [{"id": r.id, "parts": list(r.parts), "kind": r.kind, "count": r.count} for r in self.records]
+        write_json(path, {"rows": self.rows, "records": records})
+
+    @classmethod
+    def load(cls, path: str | Path) -> PhraseVocabulary:
+        """Raises InputError: the file is missing, not JSON, or a record of it is damaged."""
+        value = read_json(path)
+        remedy = "Make it again: vlp phrases vocabulary."
+        if not isinstance(value, dict) or not {"rows", "records"} <= value.keys():
+            raise InputError(path, "a mapping with `rows` and `records` is wanted.", remedy)
+        records: list[PhraseRecord] = []
+        for row, r in enumerate(value["records"]):
+            try:
+                record = PhraseRecord(int(r["id"]), tuple(map(str, r["parts"])), r["kind"], r["count"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(path, f"not a phrase record ({error!r}).", remedy, row) from error
+            if not 0 <= record.id < value["rows"] or record.kind not in ("attribute", "relation", "object"):
+                raise InputError(path, f"id {record.id} or kind {record.kind!r} is out of range.", remedy, row)
+            records.append(record)
+        return cls(int(value["rows"]), tuple(records))
+
+
+def parts_to_word_rows(parts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Word-piece ids of a phrase's words, without special tokens."""
+    return list(tokenizer.encode(" ".join(parts), add_special_tokens=False))
+
+
+def count_phrases(sentences: Iterable[Sequence[Phrase]]) -> Counter[Phrase]:
+    """In how many sentences each tuple occurs; the keys have no word positions."""
+    counts: Counter[Phrase] = Counter()
+    for phrases in sentences:
+        counts.update({Phrase(p.kind, p.parts, ()) for p in phrases})
+    return counts
+
+
+def build(sentences: Iterable[Sequence[Phrase]], min_sentences: int, first_id: int) -> PhraseVocabulary:
+    """The tuples that occur in at least `min_sentences` sentences, most frequent first, then by their parts.
+
+    Tuples with equal parts but of two kinds can not be: attributes have two parts, relations three.
+
+    Args:
+        sentences: the phrases of each train caption.
+        first_id: size of the tokenizer.
+    """
+    kept = [(p, n) for p, n in count_phrases(sentences).items() if n >= min_sentences]
+    kept.sort(key=lambda item: (-item[1], item[0].parts))
+    records = tuple(PhraseRecord(first_id + i, p.parts, p.kind, n) for i, (p, n) in enumerate(kept))
+    return PhraseVocabulary(first_id + len(records), records)

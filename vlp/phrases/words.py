@@ -1,0 +1,155 @@
+"""Single words: lemmas, and the small closed word classes that the rules use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spacy.tokens import Token
+
+
+def _set(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
+QUANTITY_NOUNS = _set(
+    "lot bunch couple pair number dozen hundred thousand million handful variety assortment array series multitude "
+    "plenty ton load heap range plethora trio"
+)
+"""`a lot of people`: the quantity is an attribute of what it counts. A group, herd or crowd is a thing of its own."""
+
+PARTITIVES = _set("one two three four five six seven eight nine ten some all both several many most each any")
+"""`two of the men`."""
+
+QUESTION_WORDS = frozenset(("what", "which", "whose"))
+RELATIVE_PRONOUNS = frozenset(("who", "which", "that", "whom"))
+
+BARE_PLACE_NOUNS = _set("top front back")
+"""`on top of`: without a determiner the noun is no object but part of the relation."""
+SIDES = frozenset(("left", "right"))
+"""`to the left of` is a relation with its determiner too."""
+PLACE_ADVERBS = _set("next close near adjacent out away together along ahead inside outside opposite") | SIDES
+"""`next to`: the adverb belongs to the relation's name."""
+
+DEPICTIONS = _set("picture image photo photograph drawing painting view scene closeup shot")
+"""`a picture of a dog on a sofa`: what follows tells of what is shown."""
+
+NO_THINGS = _set("other same another each one")
+"""Words that stand alone without naming a thing (`next to each other`, `a blond one`)."""
+NO_ATTRIBUTES = _set("about able going such")
+"""Tagged as adjectives, but they say nothing of the thing."""
+PLURAL_ONLY = _set(
+    "clothes shorts pants trousers jeans sunglasses goggles scissors binoculars tights overalls pajamas pyjamas "
+    "leggings slacks pliers"
+)
+
+PERSONS = _set(
+    "man woman boy girl person child kid baby lady guy gentleman toddler adult teenager male female infant "
+    "mother father mom dad son daughter husband wife brother sister bride groom chef cook guard king queen student "
+    "athlete cyclist pedestrian cowboy clown nurse monk tourist couple guitarist artist bicyclist"
+)
+_PERSON_ENDINGS = ("er", "or", "ist", "man", "woman")
+_NOT_PERSONS = _set(
+    "water paper flower river computer counter corner center tower trailer helicopter motor door floor mirror "
+    "color letter poster number container scooter sweater butter banner streamer shower cover feather finger "
+    "shoulder summer winter laser ladder hamburger skyscraper tractor weather leather timber lumber burger "
+    "refrigerator elevator monitor harbor copter"
+)
+HE_OR_SHE = _set("he she him her his hers himself herself")
+IT = _set("it its itself")
+THEY = _set("they them their theirs themselves")
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Known words: infinitives, singulars, adjectives, adverbs."""
+
+    verbs: frozenset[str]
+    nouns: frozenset[str]
+    adjectives: frozenset[str]
+    adverbs: frozenset[str]
+
+
+_VOWELS = "aeiou"
+_IRREGULAR_VERBS = {"lay": "lay", "laying": "lay", "lying": "lie", "dyeing": "dye", "tying": "tie", "dying": "die"}
+_CLIPPED_STEM = re.compile(rf"[^{_VOWELS}]*[{_VOWELS}][^{_VOWELS}wxy]")
+"""One syllable with a short vowel: before -ing and -ed such a verb doubles its last letter (rid, ridding)."""
+
+
+def is_person(lemma: str) -> bool:
+    return lemma in PERSONS or (lemma.endswith(_PERSON_ENDINGS) and lemma not in _NOT_PERSONS)
+
+
+def verb_lemma(form: str, lemma: str, verbs: Set[str]) -> str:
+    """The infinitive of a verb form.
+
+    The model's lemmatiser takes `riding` for `rid`, since both `rid` and `ride` are verbs. A verb of one syllable with
+    a short vowel doubles its last letter (sitting, hitting, ridding), so an undoubled form comes from a verb on -e.
+
+    Args:
+        form: the word as it stands, lower case.
+        lemma: what the model's lemmatiser says.
+        verbs: known infinitives.
+    """
+    if form in _IRREGULAR_VERBS:
+        return _IRREGULAR_VERBS[form]
+    for ending in ("ing", "ed", "es"):
+        if not form.endswith(ending):
+            continue
+        stem = form.removesuffix(ending)
+        if _CLIPPED_STEM.fullmatch(stem) and stem + "e" in verbs:
+            return stem + "e"
+        doubled = len(stem) > 2 and stem[-1] == stem[-2] and _CLIPPED_STEM.fullmatch(stem[:-1])
+        if doubled and stem not in verbs and stem[:-1] in verbs:
+            return stem[:-1]
+    # An adjective made like a participle (multicolored) is no form of a verb.
+    return lemma if lemma in verbs or lemma == "be" else form
+
+
+def third_person(form: str, verbs: Set[str]) -> str | None:
+    """`leaps` -> `leap`, or None if it is no such form of a known verb."""
+    endings = (("ies", "y"), ("s", ""), ("es", ""))
+    stems = [form.removesuffix(e) + y for e, y in endings if form.endswith(e)]
+    return next((stem for stem in stems if stem in verbs), None)
+
+
+def verb_of_participle(form: str, verbs: Set[str]) -> str | None:
+    """`riding` -> `ride`, `meeting` -> `meet`, or None if no known verb has this form."""
+    stem = form.removesuffix("ing")
+    guess = stem if stem in verbs else stem + "e"
+    found = verb_lemma(form, guess, verbs)
+    return found if found in verbs else None
+
+
+def noun_lemma(form: str, lemma: str, tag: str, nouns: Set[str]) -> str:
+    """The singular; also for a noun that the tagger took for a name, a verb or an adjective."""
+    if form in PLURAL_ONLY:
+        return form
+    if tag in ("NN", "NNS"):
+        return lemma
+    for ending, singular in (("ies", "y"), ("es", ""), ("s", "")):
+        stem = form.removesuffix(ending) + singular
+        if form.endswith(ending) and form not in nouns and stem in nouns:
+            return stem
+    return form
+
+
+def quality(form: str, lemma: str, lexicon: Lexicon) -> str:
+    """The attribute that a word before a noun gives: a participle that is an adjective of its own stays as it stands
+    (striped, broken), another becomes its verb (parked -> park), whichever of the two the tagger takes it for."""
+    if form in lexicon.adjectives or not form.endswith(("ed", "ing")):
+        return form if form in lexicon.adjectives else lemma
+    stem = form.removesuffix("ed").removesuffix("ing")
+    guess = next((v for v in (lemma, stem, stem + "e") if v in lexicon.verbs), lemma)
+    return verb_lemma(form, guess, lexicon.verbs)
+
+
+def lemma_of(token: Token, lexicon: Lexicon, as_noun: bool) -> str:
+    """Lower case. Adjectives and numerals stay as they stand (bigger, two), as in SPICE."""
+    form, lemma = token.lower_, token.lemma_.lower()
+    if as_noun or token.tag_.startswith("NN"):
+        return noun_lemma(form, lemma, token.tag_, lexicon.nouns)
+    return verb_lemma(form, lemma, lexicon.verbs) if token.tag_.startswith("VB") else form

@@ -1,0 +1,112 @@
+"""Figures as inline SVG: small, the same bytes for the same numbers, and in the reader's light or dark colours."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup, escape
+
+Points = Sequence[tuple[float, float]]
+
+WIDTH, HEIGHT = 420, 210
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 26
+_BINS = 150
+
+
+def curves(series: Mapping[str, Points], unit: str = "step") -> Markup:
+    """A line for each named series of (x, y); long ones are averaged in bins, what is not finite is left out."""
+    thinned = {name: thin(points) for name, points in series.items()}
+    every = [point for points in thinned.values() for point in points]
+    if not every:
+        return Markup('<p class="quiet">no points</p>')
+    x_ticks = ticks(0.0, max(x for x, _ in every))
+    y_ticks = ticks(min(0.0, *(y for _, y in every)), max(y for _, y in every))
+    x_low, x_high, y_low, y_high = x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1]
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (x - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT)
+        up = (y - y_low) / (y_high - y_low) * (HEIGHT - _TOP - _BOTTOM)
+        return round(_LEFT + across, 1), round(HEIGHT - _BOTTOM - up, 1)
+
+    parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(", ".join(series))}">']
+    for tick in y_ticks:
+        _, y = place(x_low, tick)
+        parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y}" x2="{WIDTH - _RIGHT}" y2="{y}"/>')
+        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 3.5}" text-anchor="end">{tick:g}</text>')
+    for tick in x_ticks:
+        x, _ = place(tick, y_low)
+        label = f"{tick:,.0f}" if tick >= 1 or tick == 0 else f"{tick:g}"
+        parts.append(f'<text class="tick" x="{x}" y="{HEIGHT - 8}" text-anchor="middle">{label}</text>')
+    parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{HEIGHT - 8}" text-anchor="end">{escape(unit)}</text>')
+    for number, points in enumerate(thinned.values()):
+        path = " ".join(f"{x},{y}" for x, y in (place(*point) for point in points))
+        parts.append(f'<polyline class="line c{number % 8}" points="{path}"/>')
+    parts.append("</svg>")
+    return Markup("".join(parts))
+
+
+def thin(points: Points, bins: int = _BINS) -> list[tuple[float, float]]:
+    """Sorted by x, finite; at most `bins` points, each the mean of those in its bin."""
+    kept = sorted((float(x), float(y)) for x, y in points if math.isfinite(x) and math.isfinite(y))
+    if len(kept) <= bins:
+        return kept
+    edges = [round(i * len(kept) / bins) for i in range(bins + 1)]
+    groups = [kept[a:b] for a, b in itertools.pairwise(edges)]
+    return [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]
+
+
+def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
+    """Round numbers that hold [low, high], about `wanted` steps."""
+    span = max(high - low, 1e-9)
+    raw = span / wanted
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
+
+
+def bar(
+    value: float,
+    low: float | None = None,
+    high: float | None = None,
+    chance: float | None = None,
+    blind: float | None = None,
+    most: float = 100.0,
+) -> Markup:
+    """A measured share on a track of 0..`most`, its interval, and ticks for chance and blind."""
+
+    def at(number: float) -> float:
+        return round(200 * min(max(number, 0.0), most) / most, 2)
+
+    parts = ['<svg class="bar" viewBox="-1 0 202 16" preserveAspectRatio="none" aria-hidden="true">']
+    parts.append('<rect class="track" x="0" y="4" width="200" height="8" rx="2"/>')
+    parts.append(f'<rect class="fill" x="0" y="4" width="{at(value)}" height="8" rx="2"/>')
+    if low is not None and high is not None:
+        parts.append(f'<line class="interval" x1="{at(low)}" y1="8" x2="{at(high)}" y2="8"/>')
+    for name, number in (("chance", chance), ("blind", blind)):
+        if number is not None:
+            parts.append(f'<line class="{name}" x1="{at(number)}" y1="1" x2="{at(number)}" y2="15"/>')
+    return Markup("".join([*parts, "</svg>"]))
+
+
+def boxes(picture: str, size: tuple[int, int], drawn: Sequence[tuple[Sequence[float], int, bool]]) -> Markup:
+    """A picture (data URI) with boxes over it.
+
+    Args:
+        size: width and height of the image that the boxes are given in.
+        drawn: (box xyxy, number of its colour, whether it is the true one: dashed).
+    """
+    width, height = size
+    stroke = max(width, height) / 130
+    parts = [f'<svg class="picture" viewBox="0 0 {width} {height}" role="img">']
+    parts.append(f'<image href="{picture}" width="{width}" height="{height}"/>')
+    for box, colour, true in drawn:
+        x, y, w, h = box[0], box[1], box[2] - box[0], box[3] - box[1]
+        dashes = f' stroke-dasharray="{2.5 * stroke:.1f} {1.8 * stroke:.1f}"' if true else ""
+        shape = f'x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" fill="none"'
+        # A dark line below the coloured one, so that a box shows on every background.
+        parts.append(f'<rect {shape} stroke="#000" stroke-opacity=".45" stroke-width="{1.9 * stroke:.2f}"{dashes}/>')
+        parts.append(f'<rect class="s{colour % 8}" {shape} stroke-width="{stroke:.2f}"{dashes}/>')
+    return Markup("".join([*parts, "</svg>"]))

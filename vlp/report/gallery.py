@@ -1,0 +1,148 @@
+"""Examples to look at: grounded phrases on their images, and retrieval right and wrong."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from markupsafe import Markup, escape
+
+from vlp.report import figures
+
+T = TypeVar("T")
+_SIDE = 320
+_TOP = 3
+
+
+@dataclass(frozen=True)
+class Grounded:
+    """A caption whose phrases stand in the colours of their boxes."""
+
+    picture: Markup
+    caption: Markup
+    right: int
+    phrases: int
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    query: str
+    """A caption, or a picture as data URI."""
+    answers: tuple[tuple[str, bool, float], ...]
+    """The best ranked: picture or caption, whether it is right, its score."""
+    rank: int | None
+    """Of the first right answer, from 1; None: not among the candidates."""
+
+
+class Images:
+    """Pictures of the images table as small JPEG data URIs; None for one that cannot be read any more."""
+
+    def __init__(self, tables: Path, data_root: Path) -> None:
+        from vlp.data.tables import rows
+
+        self._rows = {row["image_id"]: row for row in rows(tables, "images")}
+        self._root = data_root
+        self.uri = cache(self._uri)
+
+    def size(self, image_id: str) -> tuple[int, int]:
+        row = self._rows[image_id]
+        return row["width"], row["height"]
+
+    def _uri(self, image_id: str) -> str | None:
+        from PIL import Image
+
+        try:
+            with Image.open(self._root / self._rows[image_id]["path"]) as image:
+                small = image.convert("RGB")
+        except (KeyError, OSError):
+            return None
+        small.thumbnail((_SIDE, _SIDE))
+        out = io.BytesIO()
+        small.save(out, "JPEG", quality=85)
+        return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def drawn_by_hash(items: Iterable[T], number: int, key: Any = str) -> list[T]:
+    """So many of the items, as good as at random, but the same in every run."""
+    return sorted(items, key=lambda item: hashlib.sha256(key(item).encode()).digest())[:number]
+
+
+def grounded(predictions: Path, tables: Path, images: Images, right: int = 4, wrong: int = 2) -> list[Grounded]:
+    """Captions with at least two grounded phrases: `right` with every phrase right, `wrong` with one that is not."""
+    import pyarrow.parquet as pq
+
+    from vlp.data.tables import rows
+    from vlp.tasks.metrics.grounding import right as is_right
+
+    found = {row["phrase_id"]: row for row in pq.read_table(predictions).to_pylist() if row["boxes"]}
+    captions: dict[str, list[dict[str, Any]]] = {}
+    for phrase in rows(tables, "phrase_boxes"):
+        if phrase["phrase_id"] in found:
+            row = {**phrase, "box": found[phrase["phrase_id"]]["box"]}
+            row["hit"] = bool(is_right([row["box"]], row["boxes"], "any")[0])
+            captions.setdefault(phrase["caption_id"], []).append(row)
+    several = [c for c, phrases in captions.items() if len(phrases) > 1 and images.uri(phrases[0]["image_id"])]
+    good = [c for c in several if all(p["hit"] for p in captions[c])]
+    bad = [c for c in several if not all(p["hit"] for p in captions[c])]
+    chosen = [*drawn_by_hash(good, right), *drawn_by_hash(bad, wrong)]
+    texts = {row["caption_id"]: row["text"] for row in rows(tables, "captions") if row["caption_id"] in chosen}
+    return [_grounded(texts[caption], captions[caption], images) for caption in chosen if caption in texts]
+
+
+def _grounded(text: str, phrases: Sequence[dict[str, Any]], images: Images) -> Grounded:
+    image = phrases[0]["image_id"]
+    ordered = sorted(phrases, key=lambda p: p["start"])
+    drawn: list[tuple[Sequence[float], int, bool]] = []
+    parts, at = [], 0
+    for number, phrase in enumerate(ordered):
+        if phrase["start"] < at:  # within the phrase before: its words have a colour already
+            continue
+        drawn += [(box, number, True) for box in phrase["boxes"]]
+        drawn.append((phrase["box"], number, False))
+        mark = "&#10003;" if phrase["hit"] else "&#10007;"
+        words = escape(text[phrase["start"] : phrase["end"]])
+        parts.append(escape(text[at : phrase["start"]]))
+        parts.append(Markup(f'<mark class="m{number % 8}">{words}&nbsp;{mark}</mark>'))
+        at = phrase["end"]
+    parts.append(escape(text[at:]))
+    picture = figures.boxes(images.uri(image) or "", images.size(image), drawn)
+    return Grounded(picture, Markup("").join(parts), sum(p["hit"] for p in ordered), len(ordered))
+
+
+def retrieved(
+    predictions: Path, tables: Path, images: Images, direction: str, right: int = 3, wrong: int = 2
+) -> list[Retrieved]:
+    """Queries with their best ranked candidates: `right` with a right one first, `wrong` with none first."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from vlp.data.tables import rows
+    from vlp.tasks.metrics import retrieval
+
+    kept = retrieval.directions(pq.read_table(predictions))[direction]
+    queries, ranks = retrieval.first_positive(kept)
+    rank_of = dict(zip(queries.tolist(), ranks.tolist(), strict=True))
+    first = drawn_by_hash([q for q in rank_of if rank_of[q] == 0], right)
+    later = drawn_by_hash([q for q in rank_of if rank_of[q] > 0], wrong)
+    texts = {row["caption_id"]: row["text"] for row in rows(tables, "captions")}
+
+    def show(name: str, *, picture: bool) -> str:
+        return (images.uri(name) or "") if picture else texts.get(name, name)
+
+    found = []
+    for query in [*first, *later]:
+        at = np.flatnonzero(kept.query == query)
+        order = at[np.lexsort((kept.candidate[at], -kept.coarse[at], -kept.score[at]))][:_TOP]
+        answers = tuple(
+            (show(str(kept.candidate[i]), picture=direction == "t2i"), bool(kept.positive[i]), float(kept.score[i]))
+            for i in order
+        )
+        rank = int(rank_of[query]) + 1 if np.isfinite(rank_of[query]) else None
+        found.append(Retrieved(show(query, picture=direction == "i2t"), answers, rank))
+    return found

@@ -1,0 +1,248 @@
+"""The report: one self-contained page from results.csv and what the experiment's folder holds beside it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from markupsafe import Markup
+
+from vlp.config import Experiment
+from vlp.errors import InputError
+from vlp.files import read_json
+from vlp.report import figures, published, results
+from vlp.report.results import Row
+from vlp.tracking import journal as journals
+
+TASKS = {
+    "retrieval": "Image-text retrieval",
+    "vqa": "Visual question answering",
+    "entailment": "Visual entailment",
+    "grounding": "Phrase grounding",
+    "detection": "The regions' detector",
+}
+EXPLAINED = {
+    "retrieval": "TR finds captions for an image, IR images for a caption. Candidates come from the unimodal encoders "
+    "and are re-ranked by the image-text-matching probability alone; a right answer that was not kept is a miss. "
+    "Uni- rows are the unimodal order without re-ranking. RSUM adds the six recalls.",
+    "vqa": "The public VQA accuracy: ten annotators, averaged over the subsets of nine. Chance always gives the answer "
+    "that is most frequent in train (for a type: in that type).",
+    "entailment": "Three classes. Chance always says the most frequent class of train; for a single class it picks one "
+    "of three.",
+    "grounding": "A phrase is right if the chosen region's IoU with a true box is greater than 0.5. Chance is a random "
+    "region of the image; blind is the best way to choose a box without the phrase; upper bound: some region is right.",
+    "detection": "Right class and IoU of at least 0.5, on images the detector was not trained on.",
+}
+HEADLINES = (
+    ("retrieval", "IR@1", "Text to image, R@1"),
+    ("retrieval", "IR@10", "Text to image, R@10"),
+    ("retrieval", "TR@1", "Image to text, R@1"),
+    ("retrieval", "TR@10", "Image to text, R@10"),
+    ("vqa", "accuracy", "Questions"),
+    ("entailment", "accuracy", "Entailment"),
+    ("grounding", "accuracy", "Grounding"),
+    ("detection", "recall", "Detector recall"),
+)
+_RUNS = ("stage1", "stage2")
+_NOT_LOSSES = ("samples_per_second", "peak_memory_bytes", "learning_rate", "val_score")
+
+
+@dataclass(frozen=True)
+class Section:
+    task: str
+    title: str
+    groups: list[tuple[str, list[tuple[Row, Markup | None]]]]
+    """Model and split, and its rows with their bars (None: not a share)."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    title: str
+    figure: Markup
+
+
+def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) -> str:
+    """The page.
+
+    Args:
+        path: results.csv; every number shown as a result is a row of it.
+
+    Raises:
+        InputError: one of the three files is missing or damaged.
+    """
+    import jinja2
+
+    rows = results.read(path)
+    here = Path(__file__).parent
+    page = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    ).get_template("template.html")
+    split = "test" if any(row.split == "test" for row in rows) else "val"
+    folder = experiment.folder
+    events = {p.stem: journals.read(p) for p in sorted((folder / "journals").glob("*.jsonl"))}
+    return page.render(
+        experiment=experiment,
+        split=split,
+        starts=[e for each in events.values() for e in each if e["event"] == "run_start"],
+        headlines=headlines(rows, split),
+        sections=sections(rows),
+        explained=EXPLAINED,
+        published=published.tables(),
+        comparable=any(row.published is not None for row in rows),
+        charts=charts(folder),
+        costs=read_costs(costs),
+        statistics=read_json(statistics),
+        gallery=gallery(experiment, split),
+        divergences=json.loads((here / "divergences.json").read_text(encoding="utf-8")),
+        artefacts=artefacts(events),
+        config=yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False),
+        number=number,
+        size=size,
+        duration=duration,
+    )
+
+
+def headlines(rows: Iterable[Row], split: str) -> list[tuple[str, Row, Markup]]:
+    """The main numbers: title, row, bar; grounding before and after fine-tuning."""
+    kept = sorted(rows, key=lambda row: row.stage != "pre-trained")
+    found = []
+    for task, metric, title in HEADLINES:
+        for row in kept:
+            same = (row.task, row.metric, row.split, row.variant) == (task, metric, split, "full")
+            if same and "merged" not in row.protocol:
+                stage = f", {row.stage}" if task == "grounding" else ""
+                found.append((title + stage, row, _bar(row)))
+    return found
+
+
+def sections(rows: Iterable[Row]) -> list[Section]:
+    """The results by task, then by model and split, the main model and the test split first."""
+    found = []
+    for task, title in TASKS.items():
+        groups: dict[str, list[tuple[Row, Markup | None]]] = {}
+        for row in sorted((row for row in rows if row.task == task), key=_place):
+            name = f"{_name(row)}, {row.split} split"
+            groups.setdefault(name, []).append((row, None if _not_a_share(row) else _bar(row)))
+        if groups:
+            found.append(Section(task, title, list(groups.items())))
+    return found
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    variant = {"full": 0, "scratch": 1}.get(row.variant, 2)
+    metric = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", row.metric)]
+    return row.split != "test", row.stage == "pre-trained", variant, row.protocol, metric
+
+
+def _name(row: Row) -> str:
+    if row.task == "detection":
+        return "Detector"
+    if row.stage == "pre-trained":
+        return "Pre-trained, not fine-tuned"
+    return {"full": "Pre-trained, fine-tuned", "scratch": "Fine-tuned from scratch"}.get(row.variant, row.variant)
+
+
+def _not_a_share(row: Row) -> bool:
+    return row.metric.endswith("RSUM") or row.metric == "phrases without box"
+
+
+def _bar(row: Row) -> Markup:
+    return figures.bar(row.value, row.ci_low, row.ci_high, row.chance, row.blind)
+
+
+def charts(folder: Path) -> list[tuple[str, list[Chart]]]:
+    """For each training run its losses, and for fine-tuning the score on val, from the runs' own journals."""
+    paths = {path.parent.name: path for path in (folder / "runs").glob("*/journal.jsonl")}
+    names = [n for n in _RUNS if n in paths] + sorted(set(paths) - set(_RUNS))
+    found = []
+    for name in names:
+        series: dict[str, dict[int, float]] = {}
+        for event in journals.read(paths[name]):
+            if event["event"] == "metric" and event.get("step") is not None:
+                series.setdefault(event["key"], {})[event["step"]] = journals.number(event)
+        points = {key: sorted(values.items()) for key, values in series.items()}
+        own = [k for k in points if k not in _NOT_LOSSES and "loss" in k]
+        parts = [k for k in own if k != "loss"] or own
+        drawn = [Chart(_loss(key), figures.curves({_loss(key): points[key]})) for key in sorted(parts)]
+        if len(parts) > 1 and "loss" in own:
+            drawn.insert(0, Chart("sum of the losses", figures.curves({"loss": points["loss"]})))
+        if "val_score" in points:
+            drawn.append(Chart("score on val", figures.curves({"val": points["val_score"]})))
+        if drawn:
+            found.append((name, drawn))
+    return found
+
+
+def _loss(key: str) -> str:
+    name = key.removeprefix("loss_")
+    known = {"mcr_visual": "MCR, tags", "mcr_text": "MCR, phrases"}
+    return known.get(name, name if name.islower() and len(name) > 4 else name.upper())
+
+
+def gallery(experiment: Experiment, split: str) -> dict[str, list[Any]]:
+    """Examples of the fine-tuned models; empty lists where there is nothing to show."""
+    from vlp.report import gallery as examples
+
+    predictions, tables = experiment.folder / "predictions", experiment.folder / "tables"
+    shown: dict[str, list[Any]] = {"grounding": [], "t2i": [], "i2t": []}
+    if not (tables / "images.parquet").exists():
+        return shown
+    images = examples.Images(tables, experiment.data_root)
+    path = predictions / f"grounding.full.{split}.parquet"
+    if path.exists():
+        shown["grounding"] = examples.grounded(path, tables, images)
+    path = predictions / f"retrieval.full.{split}.parquet"
+    if path.exists():
+        shown["t2i"] = examples.retrieved(path, tables, images, "t2i")
+        shown["i2t"] = examples.retrieved(path, tables, images, "i2t", right=2, wrong=2)
+    return shown
+
+
+def read_costs(path: Path) -> list[dict[str, str]]:
+    """Raises InputError: the file is missing or has other columns."""
+    if not Path(path).exists():
+        raise InputError(path, "the costs are missing.", "Make them: vlp report results.")
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file)
+        if tuple(table.fieldnames or ()) != results.COST_COLUMNS:
+            raise InputError(
+                path, f"the columns are not {', '.join(results.COST_COLUMNS)}.", "Run vlp report results again."
+            )
+        return list(table)
+
+
+def artefacts(events: Mapping[str, list[journals.Event]]) -> list[dict[str, Any]]:
+    """What each rule made, with digests, from the journals."""
+    found = []
+    for each in events.values():
+        start = next((e for e in reversed(each) if e["event"] == "run_start"), None)
+        outputs = {e["name"]: e for e in each if e["event"] == "output"}
+        if start:
+            found += [{"rule": start["rule"], **output} for output in outputs.values()]
+    return found
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"
+
+
+def size(value: float | None) -> str:
+    if value is None:
+        return ""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:,.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
+        value /= 1024
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"

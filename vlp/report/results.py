@@ -1,0 +1,309 @@
+"""`results.csv`: one tidy row per number; `costs.csv`: what each rule took."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+import statistics as stats
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlp.config import Experiment
+from vlp.errors import InputError
+from vlp.files import read_json, sha256, write_text
+from vlp.report import published
+from vlp.tracking import journal as journals
+
+if TYPE_CHECKING:
+    from vlp.regions.store import RegionStore
+    from vlp.tasks.evaluation import Measure
+
+SPLITS = ("val", "test")
+TASKS = ("retrieval", "vqa", "entailment", "grounding")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number. Shares are in percent. The fields up to `metric` and `seed` are the row's key."""
+
+    method: str
+    variant: str
+    stage: str
+    task: str
+    dataset: str
+    split: str
+    protocol: str
+    metric: str
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+    chance: float | None
+    blind: float | None
+    published: float | None
+    n: int
+    seed: int
+    checkpoint_sha256: str
+    data_sha256: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.method, self.variant, self.stage, self.task, self.dataset, self.split, self.protocol, self.metric)
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+_NUMBERS = ("value", "ci_low", "ci_high", "chance", "blind", "published")
+
+
+def write(path: str | Path, rows: Iterable[Row]) -> None:
+    """Sorted by key, six decimals, LF line ends: the same rows give the same bytes.
+
+    Raises:
+        ValueError: two rows have the same key and seed.
+    """
+    ordered = sorted(rows, key=lambda row: (row.key, row.seed))
+    for row, following in itertools.pairwise(ordered):
+        if (row.key, row.seed) == (following.key, following.seed):
+            raise ValueError(f"two results for {' / '.join(row.key)}, seed {row.seed}")
+    out = io.StringIO(newline="")
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for row in ordered:
+        table.writerow([_text(getattr(row, name), name) for name in COLUMNS])
+    write_text(path, out.getvalue())
+
+
+def read(path: str | Path) -> list[Row]:
+    """Raises InputError: the file is missing, has other columns, or a row is damaged."""
+    path, remedy = Path(path), "Make it again: vlp report results."
+    if not path.exists():
+        raise InputError(path, "the results are missing.", remedy)
+    with path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file)
+        if tuple(table.fieldnames or ()) != COLUMNS:
+            raise InputError(path, f"the columns are not {', '.join(COLUMNS)}.", remedy)
+        rows = []
+        for number, line in enumerate(table, start=2):
+            try:
+                values: dict[str, Any] = dict(line)
+                values |= {name: float(line[name]) if line[name] else None for name in _NUMBERS}
+                values |= {"value": float(line["value"]), "n": int(line["n"]), "seed": int(line["seed"])}
+                rows.append(Row(**values))
+            except (TypeError, ValueError) as error:
+                raise InputError(path, f"not a result ({error}).", remedy, row=number) from error
+    return rows
+
+
+def collect(
+    experiment: Experiment,
+    predictions: str | Path,
+    quality: str | Path,
+    models: str | Path,
+    tables: str | Path,
+    regions: RegionStore | None = None,
+    detector: str | Path | None = None,
+) -> list[Row]:
+    """All rows of an experiment.
+
+    Args:
+        predictions, models, tables: folders of the experiment.
+        quality: the regions' quality.json.
+        detector: the trained detector's weights, for the detection rows' digest.
+
+    Raises:
+        InputError: a task and variant that the config asks for has no predictions, or a file is damaged.
+    """
+    rows: list[Row] = []
+    for task in TASKS:
+        settings = getattr(experiment.tasks, task)
+        if settings is None:
+            continue
+        variants = [*settings.variants, *(["pretrained"] if task == "grounding" else [])]
+        for split in _splits(Path(predictions), task, variants):
+            rows += _task_rows(
+                experiment, task, variants, split, Path(predictions), Path(models), Path(tables), regions
+            )
+    rows += _detection_rows(experiment, quality, Path(tables), detector)
+    return rows
+
+
+def _splits(predictions: Path, task: str, variants: Sequence[str]) -> list[str]:
+    found = []
+    for split in SPLITS:
+        here = [v for v in variants if (predictions / f"{task}.{v}.{split}.parquet").exists()]
+        if here and set(here) != set(variants):
+            lacking = min(set(variants) - set(here))
+            path = predictions / f"{task}.{lacking}.{split}.parquet"
+            raise InputError(path, "the predictions are missing.", "Predict: vlp task predict.")
+        found += [split] if here else []
+    if not found:
+        path = predictions / f"{task}.{variants[0]}.test.parquet"
+        raise InputError(path, "the predictions are missing.", "Predict: vlp task predict.")
+    return found
+
+
+def _task_rows(
+    experiment: Experiment,
+    task: str,
+    variants: Sequence[str],
+    split: str,
+    predictions: Path,
+    models: Path,
+    tables: Path,
+    regions: RegionStore | None,
+) -> Iterator[Row]:
+    from vlp.data.tables import table_path
+    from vlp.tasks.evaluation import TABLES, evaluate
+
+    measures = {
+        variant: evaluate(task, predictions / f"{task}.{variant}.{split}.parquet", tables, regions)
+        for variant in variants
+    }
+    blind = {(m.protocol, m.metric): m.value for m in measures.pop("blind", [])}
+    data = sha256(table_path(tables, TABLES[task]))  # images.parquet is left out: it holds paths of this machine
+    for variant, found in measures.items():
+        pretrained = variant == "pretrained"
+        model = models / ("stage2" if pretrained else f"{task}.{variant}") / "model.safetensors"
+        checkpoint = sha256(model) if model.exists() else ""
+        for measure in found:
+            exchanged = blind.get((measure.protocol, measure.metric)) if variant == "full" else None
+            yield _row(
+                experiment,
+                measure,
+                variant="full" if pretrained else variant,
+                stage="pre-trained" if pretrained else "fine-tuned",
+                task=task,
+                split=split,
+                blind=measure.blind if exchanged is None else exchanged,
+                checkpoint=checkpoint,
+                data=data,
+            )
+
+
+def _detection_rows(
+    experiment: Experiment, quality: str | Path, tables: Path, detector: str | Path | None
+) -> Iterator[Row]:
+    """Recall and precision of the detector on each split but train: shares in [0, 1] there, percent here."""
+    from vlp.data.tables import table_path
+    from vlp.tasks.evaluation import Measure
+
+    path = Path(detector) if detector else None
+    checkpoint = sha256(path) if path is not None and path.exists() else ""
+    data = sha256(table_path(tables, "objects"))
+    for split, found in split_quality(read_json(quality)).items():
+        if split not in SPLITS:
+            continue
+        for metric, over in (("recall", "objects"), ("precision", "detections"), ("recall_any_class", "objects")):
+            value = found.get(metric)
+            if value is None or not math.isfinite(value):
+                continue
+            name = metric.replace("_", " ")
+            measure = Measure("IoU >= 0.5", name, 100 * value, None, None, None, int(found.get(over, 0)))
+            yield _row(
+                experiment,
+                measure,
+                variant="full",
+                stage="detector",
+                task="detection",
+                split=split,
+                blind=None,
+                checkpoint=checkpoint,
+                data=data,
+            )
+
+
+def split_quality(quality: Any) -> dict[str, dict[str, float]]:
+    """Split -> figures, wherever quality.json holds them; empty for imported regions, which have only counts."""
+    if not isinstance(quality, dict):
+        return {}
+    here = {k: v for k, v in quality.items() if k in ("train", *SPLITS) and isinstance(v, dict) and "recall" in v}
+    for value in quality.values():
+        here = here or split_quality(value)
+    return here
+
+
+def _row(
+    experiment: Experiment,
+    measure: Measure,
+    *,
+    variant: str,
+    stage: str,
+    task: str,
+    split: str,
+    blind: float | None,
+    checkpoint: str,
+    data: str,
+) -> Row:
+    dataset = experiment.data.name
+    there = published.find(
+        task, dataset, split, stage, measure.protocol, measure.metric, measure.n, experiment.model.method
+    )
+    return Row(
+        method=experiment.model.method,
+        variant=variant,
+        stage=stage,
+        task=task,
+        dataset=dataset,
+        split=split,
+        protocol=measure.protocol,
+        metric=measure.metric,
+        value=measure.value,
+        ci_low=measure.low,
+        ci_high=measure.high,
+        chance=measure.chance,
+        blind=blind,
+        published=there if variant == "full" else None,
+        n=measure.n,
+        seed=experiment.seed,
+        checkpoint_sha256=checkpoint,
+        data_sha256=data,
+    )
+
+
+def costs(folder: Path) -> list[dict[str, str]]:
+    """What each recorded rule took, by name of the rule: times and memory differ from run to run."""
+    rows = []
+    for path in sorted((folder / "journals").glob("*.jsonl")):
+        events = journals.read(path)
+        parts = journals.attempts(events)
+        if not parts or parts[-1][-1]["event"] != "run_end":
+            continue  # at work, as the rule that asks; or killed
+        end, start = parts[-1][-1], parts[-1][0]
+        values = {key: [journals.number(e) for e in events if e.get("key") == key] for key in _COST_METRICS}
+        rate, memory = values["samples_per_second"], [*values["peak_memory_bytes"], end["peak_memory_bytes"]]
+        rows.append(
+            {
+                "rule": start["rule"],
+                "status": end["status"],
+                "attempts": str(len(parts)),
+                "wall_seconds": f"{journals.wall_seconds(events):.3f}",
+                "samples_per_second": f"{stats.median(rate):.3f}" if rate else "",
+                "peak_memory_mb": f"{max(memory) / 2**20:.1f}",
+                "threads": str(start["threads"]),
+                "host": start["host"],
+            }
+        )
+    return rows
+
+
+_COST_METRICS = ("samples_per_second", "peak_memory_bytes")
+COST_COLUMNS = (
+    "rule", "status", "attempts", "wall_seconds", "samples_per_second", "peak_memory_mb", "threads", "host",
+)  # fmt: skip
+
+
+def write_costs(path: str | Path, rows: Iterable[dict[str, str]]) -> None:
+    out = io.StringIO(newline="")
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(COST_COLUMNS)
+    table.writerows([row[name] for name in COST_COLUMNS] for row in rows)
+    write_text(path, out.getvalue())
+
+
+def _text(value: Any, name: str) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6f}" if name in _NUMBERS else str(value)

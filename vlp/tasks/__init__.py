@@ -1,0 +1,26 @@
+"""Downstream tasks by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vlp.errors import VlpError
+
+if TYPE_CHECKING:
+    from vlp.tasks.base import Task
+    from vlp.training.inputs import Inputs
+
+NAMES = ("retrieval", "vqa", "entailment", "grounding")
+
+
+def make(name: str, inputs: Inputs, variant: str) -> Task:
+    """The task of an experiment, in a variant (full, blind, scratch, pretrained)."""
+    from vlp.tasks.classification import Entailment, Vqa
+    from vlp.tasks.grounding import Grounding
+    from vlp.tasks.retrieval import Retrieval
+
+    kinds = {k.name: k for k in (Retrieval, Vqa, Entailment, Grounding)}
+    config = getattr(inputs.experiment.tasks, name, None)
+    if config is None:
+        raise VlpError(f"tasks.{name}: not in this experiment's config")
+    return kinds[name](inputs, config, blind=variant == "blind")

@@ -1,0 +1,124 @@
+"""What every downstream task shares: its samples, its model, and the exchange of images for `blind`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+
+from vlp.batching.batch import Batch
+from vlp.batching.collate import Collator
+from vlp.batching.order import derangement
+from vlp.config.tasks import Task as TaskConfig
+from vlp.errors import InputError
+from vlp.models.mvptr import Mvptr
+from vlp.training.inputs import Inputs
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Task(ABC):
+    """One downstream task: head, loss, inference and selection in one place."""
+
+    name: ClassVar[str]
+    texts: ClassVar[str]
+    """Text set of the corpus."""
+    head: ClassVar[str | None] = None
+
+    def __init__(self, inputs: Inputs, config: Any, blind: bool) -> None:
+        self.inputs, self.config, self.blind = inputs, config, blind
+        self.lengths = config.lengths or inputs.experiment.lengths
+        self.collator: Collator = inputs.collator(self.texts, self.lengths)
+        self.splits = np.asarray(self.collator.texts.splits)
+        self.seed = inputs.experiment.seed
+        self.image_of = self._images()
+
+    # -- what a task says of itself ----------------------------------------------------------------------------
+    @property
+    def head_size(self) -> int:
+        return 0
+
+    def prepare(self, model: Mvptr) -> None:  # noqa: B027  (most tasks have nothing to prepare)
+        """Initialise the head of a fresh fine-tuning."""
+
+    @abstractmethod
+    def step(self, model: Mvptr) -> torch.nn.Module: ...
+
+    @abstractmethod
+    def train_batch(self, rows: np.ndarray, step: int, rank: int) -> Batch:
+        """The batch of these rows of the text set."""
+
+    @abstractmethod
+    def predict(self, model: Mvptr, split: str) -> pa.Table:
+        """Predictions in the form of the contract (docs/architecture.md)."""
+
+    @abstractmethod
+    def score(self, predictions: pa.Table) -> float:
+        """Selection metric on val, higher is better."""
+
+    def selection_predictions(self, model: Mvptr) -> pa.Table:
+        """What selection reads: always val; a test split cannot be named here."""
+        return self.predict(model, "val")
+
+    # -- shared ------------------------------------------------------------------------------------------------
+    def rows(self, split: str) -> np.ndarray:
+        """Rows of the text set in a split."""
+        found = np.flatnonzero(self.splits == split)
+        if not len(found):
+            raise InputError(f"corpus: {self.texts}", f"holds no {split} sample.", "Check the data's splits.")
+        return found
+
+    def image_ids(self, rows: np.ndarray) -> list[str]:
+        return [self.image_of[int(r)] for r in rows]
+
+    def _images(self) -> dict[int, str] | _Own:
+        """Image of each row; with `blind` that of another sample's image of the same split, fixed by the seed."""
+        texts = self.collator.texts
+        if not self.blind:
+            return _Own(texts.image_ids)
+        exchanged: dict[int, str] = {}
+        for split in sorted(set(self.splits)):
+            rows = np.flatnonzero(self.splits == split)
+            images = sorted({texts.image_ids[r] for r in rows})
+            if len(images) < 2:
+                raise InputError(f"corpus: {self.texts}", f"{split} has one image.", "`blind` needs at least two.")
+            order = derangement(len(images), self.seed)
+            other = {image: images[order[i]] for i, image in enumerate(images)}
+            exchanged.update({int(r): other[texts.image_ids[r]] for r in rows})
+        return exchanged
+
+    def batches(self, rows: np.ndarray, size: int = 64) -> list[np.ndarray]:
+        """Rows of similar text length together, so that little is padded."""
+        order = rows[np.argsort([len(self.collator.texts.tokens(int(r))) for r in rows], kind="stable")]
+        return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+class _Own:
+    def __init__(self, image_ids: Any) -> None:
+        self._ids = image_ids
+
+    def __getitem__(self, row: int) -> str:
+        return self._ids[row]
+
+
+class TrainSamples:
+    """A task's train split as the loop's source."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.rows = task, task.rows("train")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, rank: int) -> Batch:
+        return self.task.train_batch(self.rows[indices], step, rank)
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+__all__ = ["Task", "TaskConfig", "TrainSamples", "device_of"]

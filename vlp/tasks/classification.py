@@ -1,0 +1,149 @@
+"""VQA v2 and SNLI-VE: classification of the joint [CLS] state (paper 4.2.2, A.3.2, A.3.3)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from vlp.batching.batch import Batch
+from vlp.errors import InputError
+from vlp.files import read_json
+from vlp.models.initialise import set_answer_rows
+from vlp.models.mvptr import Mvptr
+from vlp.tasks.base import Task, device_of
+from vlp.training.steps import EntailmentStep, VqaStep, joint
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LABELS = ("contradiction", "neutral", "entailment")
+"""In the release's order (reference 5.3)."""
+SOFT_SCORES = (0.0, 0.3, 0.6, 0.9, 1.0)
+"""Soft score of an answer that so many of the ten annotators gave; 1 from four on."""
+
+
+def soft_score(count: int) -> float:
+    return SOFT_SCORES[min(count, len(SOFT_SCORES) - 1)]
+
+
+class Vqa(Task):
+    name, texts, head = "vqa", "questions", "vqa"
+
+    @cached_property
+    def _records(self) -> dict[str, dict[str, Any]]:
+        from vlp.data.tables import read_table
+
+        return {r["question_id"]: r for r in read_table(self.inputs.paths.tables, "questions").to_pylist()}
+
+    def record(self, row: int) -> dict[str, Any]:
+        return self._records[self.collator.texts.ids[row]]
+
+    @cached_property
+    def answers(self) -> list[str]:
+        """The answer list: from a file, or the train answers that are frequent enough, most frequent first."""
+        from vlp.tasks.metrics.vqa import normalise_answer
+
+        if self.config.answers is not None:
+            listed = read_json(self.inputs.experiment.data_root / self.config.answers)
+            return [str(a) for a in listed]
+        counts: Counter[str] = Counter()
+        for row in self.rows("train"):
+            counts.update(normalise_answer(a) for a in self.record(int(row))["answers"])
+        kept = [a for a, n in counts.items() if n >= self.config.min_answer_count]
+        if not kept:
+            raise InputError(
+                "questions", "no answer is frequent enough.", "Lower tasks.vqa.min_answer_count or add questions."
+            )
+        return sorted(kept, key=lambda a: (-counts[a], a))
+
+    @property
+    def head_size(self) -> int:
+        return len(self.answers)
+
+    def prepare(self, model: Mvptr) -> None:
+        encoded = self.inputs.tokenizer(self.answers, add_special_tokens=False)["input_ids"]
+        set_answer_rows(model, encoded)
+
+    def step(self, model: Mvptr) -> torch.nn.Module:
+        return VqaStep(model)
+
+    @cached_property
+    def _number(self) -> dict[str, int]:
+        return {a: i for i, a in enumerate(self.answers)}
+
+    def train_batch(self, rows: np.ndarray, step: int, rank: int) -> Batch:
+        from vlp.tasks.metrics.vqa import normalise_answer
+
+        batch = self.collator(rows, self.image_ids(rows))
+        scores = torch.zeros(len(rows), len(self.answers))
+        for b, row in enumerate(rows):
+            for answer, count in Counter(normalise_answer(a) for a in self.record(int(row))["answers"]).items():
+                if answer in self._number:
+                    scores[b, self._number[answer]] = soft_score(count)
+        batch.scores_BA = scores
+        return batch
+
+    @torch.inference_mode()
+    def predict(self, model: Mvptr, split: str) -> pa.Table:
+        import pyarrow as pa
+
+        chosen: dict[int, str] = {}
+        for rows in self.batches(self.rows(split)):
+            batch = self.collator(rows, self.image_ids(rows)).to(device_of(model))
+            best = model.answer_logits(joint(model, batch)[-1]).argmax(-1).tolist()
+            chosen.update({int(r): self.answers[i] for r, i in zip(rows, best, strict=True)})
+        records = [{**self.record(r), "answer": chosen[r]} for r in sorted(chosen)]
+        keys = ("question_id", "image_id", "answer_type", "answer", "answers")
+        return pa.table({k: [r[k] for r in records] for k in keys})
+
+    def score(self, predictions: pa.Table) -> float:
+        from vlp.tasks.metrics.vqa import accuracies
+
+        return accuracies(predictions)["accuracy"]
+
+
+class Entailment(Task):
+    name, texts, head = "entailment", "entailment", "entailment"
+
+    @cached_property
+    def _labels(self) -> dict[str, str]:
+        from vlp.data.tables import read_table
+
+        table = read_table(self.inputs.paths.tables, "entailment")
+        return dict(zip(table["pair_id"].to_pylist(), table["label"].to_pylist(), strict=True))
+
+    def step(self, model: Mvptr) -> torch.nn.Module:
+        return EntailmentStep(model)
+
+    def train_batch(self, rows: np.ndarray, step: int, rank: int) -> Batch:
+        batch = self.collator(rows, self.image_ids(rows))
+        labels = [LABELS.index(self._labels[self.collator.texts.ids[int(r)]]) for r in rows]
+        batch.labels_B = torch.tensor(labels)
+        return batch
+
+    @torch.inference_mode()
+    def predict(self, model: Mvptr, split: str) -> pa.Table:
+        import pyarrow as pa
+
+        found: dict[int, list[float]] = {}
+        for rows in self.batches(self.rows(split)):
+            batch = self.collator(rows, self.image_ids(rows)).to(device_of(model))
+            p = model.entailment_logits(joint(model, batch)[-1]).float().softmax(-1).tolist()
+            found.update(zip(map(int, rows), p, strict=True))
+        texts, rows = self.collator.texts, sorted(found)
+        columns: dict[str, list] = {
+            "pair_id": [texts.ids[r] for r in rows],
+            "image_id": [texts.image_ids[r] for r in rows],
+            "label": [self._labels[texts.ids[r]] for r in rows],
+            "prediction": [LABELS[int(np.argmax(found[r]))] for r in rows],
+        }
+        columns |= {f"p_{label}": [found[r][i] for r in rows] for i, label in enumerate(LABELS)}
+        return pa.table(columns)
+
+    def score(self, predictions: pa.Table) -> float:
+        hits = np.asarray(predictions["label"]) == np.asarray(predictions["prediction"])
+        return float(hits.mean())

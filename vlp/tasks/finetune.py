@@ -1,0 +1,54 @@
+"""Fine-tuning of any task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlp.batching.order import DROPOUT, generator
+from vlp.config import Experiment
+from vlp.models import directory
+from vlp.models.mvptr import Mvptr, set_dropout
+from vlp.tasks import make
+from vlp.tasks.base import TrainSamples
+from vlp.training.inputs import Inputs, Paths
+from vlp.training.loop import Selection, train
+from vlp.training.pretrain import finish, new_model
+
+
+def finetune(
+    experiment: Experiment, task: str, variant: str, paths: Paths, init: Path, out: Path, run_dir: Path
+) -> dict[str, Any]:
+    """Fine-tune on train, select on val, write the model directory `out`.
+
+    Args:
+        variant: full; blind (images exchanged between samples); scratch (`init` is not used).
+        init: the pre-trained model directory.
+    """
+    inputs = Inputs(experiment, paths)
+    job = make(task, inputs, variant)
+    o = job.config.optimisation
+    torch.manual_seed(int(generator(experiment.seed, DROPOUT, 2**31 + 1).integers(2**62)))
+    model = with_head(new_model(inputs), job.head, job.head_size) if variant == "scratch" else None
+    if model is None:
+        model = directory.load(init, job.head, job.head_size)
+    job.prepare(model)
+    set_dropout(model, model.architecture.dropout if o.dropout is None else o.dropout)
+    start = "scratch" if variant == "scratch" else directory.digest(init)
+    settings = job.config.model_dump() | {"variants": None}
+    fingerprint = inputs.fingerprint(task, variant, settings, experiment.seed, start)
+    selection = Selection(lambda: job.score(job.selection_predictions(model)), job.config.evaluations)
+    result = train(job.step(model), model, TrainSamples(job), o, run_dir, experiment.seed, fingerprint, selection)
+    finish(model, out, run_dir, inputs, {"init": start})
+    return result
+
+
+def with_head(model: Mvptr, head: str | None, head_size: int) -> Mvptr:
+    """The same weights in a model with a fresh task head."""
+    if head is None:
+        return model
+    other = Mvptr(model.architecture.model_copy(update={"head": head, "head_size": head_size}))
+    other.load_state_dict(model.state_dict(), strict=False)
+    return other

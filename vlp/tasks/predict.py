@@ -1,0 +1,39 @@
+"""Predictions of any task: an artefact from which every metric can be recomputed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlp.config import Experiment
+from vlp.models import directory
+from vlp.tasks import make
+from vlp.training.inputs import Inputs, Paths
+
+
+def predict(
+    experiment: Experiment, task: str, variant: str, split: str, paths: Paths, model_dir: Path, out: Path
+) -> dict[str, Any]:
+    """Write the predictions of a model on a split; returns what is worth logging."""
+    import pyarrow.parquet as pq
+
+    from vlp.files import atomic
+    from vlp.tasks.grounding import Grounding
+
+    torch.set_num_threads(experiment.launch.cpu_threads)
+    job = make(task, Inputs(experiment, paths), variant)
+    model = directory.load(model_dir).float().eval()
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    found: dict[str, Any] = {}
+    if variant == "pretrained" and isinstance(job, Grounding):
+        reading = job.choose_reading(model)
+        table = job.predict_with(model, split, reading)
+        found["reading"] = str(reading)
+    else:
+        table = job.predict(model, split)
+    metadata = {**(table.schema.metadata or {}), "checkpoint_sha256": directory.digest(model_dir)}
+    with atomic(out) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary)
+    return {**found, "rows": table.num_rows}

@@ -1,0 +1,239 @@
+"""Mirror journals to MLflow: whatever the store lacks is added, once. A failure here never reaches the caller."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from vlp.config import Experiment
+from vlp.tracking import journal as journals
+from vlp.tracking.run import config_digest, flatten
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # with the defaults one call to a dead server takes minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
+}
+PATIENCE = 20.0
+"""Seconds that one mirroring may take; the rest is brought by the next one."""
+COPIED = {".json", ".png", ".html", ".csv", ".yaml"}
+COPIED_BYTES = 5_000_000
+_BATCH = 1000
+_PARAMS = 100
+
+
+def store_uri(experiment: Experiment) -> str:
+    """The configured tracking URI, else the sqlite file in the experiment's folder."""
+    return experiment.tracking.uri or f"sqlite:///{experiment.folder.resolve() / 'mlflow.db'}"
+
+
+def mirror_quietly(experiment: Experiment, paths: Iterable[Path]) -> bool:
+    """Mirror the journals; on any failure say so in one line and return False."""
+    try:
+        mirror(experiment, paths)
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0][:200]
+        print(
+            f"vlp: not mirrored to MLflow ({type(error).__name__}: {first}); the journal is complete, "
+            "`vlp tracking sync` brings the rest",
+            file=sys.stderr,
+        )
+        return False
+    return True
+
+
+def sync(experiment: Experiment) -> int:
+    """Mirror every journal of the experiment; returns how many there are. Raises what MLflow raises."""
+    paths = sorted((experiment.folder / "journals").glob("*.jsonl"))
+    mirror(experiment, paths, patience=float("inf"))
+    return len(paths)
+
+
+def mirror(experiment: Experiment, paths: Iterable[Path], patience: float = PATIENCE) -> None:
+    """Bring the runs in `paths` up to date in the store, each as a child of the experiment's parent run.
+
+    Raises:
+        TimeoutError: the store is so slow that `patience` seconds did not do.
+        Exception: whatever MLflow raises.
+    """
+    paths = list(paths)
+    began = min((e["time"] for path in paths for e in journals.read(path)[:1]), default=time.time())
+    store = _Store(experiment, began, patience)
+    for path in paths:
+        with path.open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # two mirrors of one journal would make two runs
+            store.bring(journals.read(path))
+
+
+class _Store:
+    """A client with the experiment and its parent run looked up or made."""
+
+    def __init__(self, experiment: Experiment, began: float, patience: float) -> None:
+        self._experiment = experiment
+        self._folder = experiment.folder.resolve()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        uri = store_uri(experiment)
+        client = _client_class(uri)  # the import takes a second: outside the lock
+        # Processes that open a fresh sqlite store at once break its migration: one at a time.
+        with _locked(self._folder / ".mlflow.lock"):
+            self._deadline = time.monotonic() + patience  # waiting for other rules is not the store's slowness
+            self.client = client(uri)
+            found = self.client.get_experiment_by_name(experiment.name)
+            if found is not None:
+                self.id = found.experiment_id
+            else:
+                place = f"file://{self._folder / 'mlartifacts'}" if uri.startswith("sqlite:") else None
+                kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI shows its training view
+                self.id = self.client.create_experiment(experiment.name, artifact_location=place, tags=kind)
+            self.parent = self._find("vlp.parent", "1") or self._make_parent(int(began * 1000))
+
+    def bring(self, events: list[journals.Event]) -> None:
+        starts = [e for e in events if e["event"] == "run_start"]
+        if not starts:
+            return
+        start = starts[-1]
+        run_id = self._find("vlp.run", start["run"]) or self._make_child(starts[0])
+        run = self.client.get_run(run_id)
+        done = int(run.data.tags.get("vlp.lines", "0"))
+        self._params(run_id, start["params"], run.data.params)
+        self._metrics(run_id, events, done)
+        self._files(run_id, events, done)
+        status, end = _status(events)
+        self._tags(run_id, {"vlp.lines": str(len(events)), **_start_tags(start)})
+        if status == "RUNNING":
+            self.client.update_run(run_id, status="RUNNING")
+            return
+        self.client.set_terminated(run_id, status, int(end * 1000))
+        if int(end * 1000) >= (self.client.get_run(self.parent).info.end_time or 0):
+            self.client.set_terminated(self.parent, status, int(end * 1000))  # the parent ends as its last child did
+
+    def _find(self, tag: str, value: str) -> str | None:
+        runs = self.client.search_runs([self.id], f"tags.`{tag}` = '{value}'", max_results=1)
+        return runs[0].info.run_id if runs else None
+
+    def _make_parent(self, began: int) -> str:
+        value = self._experiment.model_dump(mode="json")
+        tags = {"vlp.parent": "1", "method": self._experiment.model.method, "seed": str(self._experiment.seed)}
+        tags["config_sha256"] = config_digest(self._experiment)
+        run = self.client.create_run(self.id, began, tags=tags, run_name=self._experiment.name)
+        self._params(run.info.run_id, flatten(value), {})
+        self.client.log_text(run.info.run_id, yaml.safe_dump(value, sort_keys=False), "experiment.yaml")
+        # It only holds its children: it must not look as if it were at work.
+        self.client.set_terminated(run.info.run_id, end_time=began)
+        return run.info.run_id
+
+    def _make_child(self, start: journals.Event) -> str:
+        tags = {"vlp.run": start["run"], "mlflow.parentRunId": self.parent, **_start_tags(start)}
+        began = int(start["time"] * 1000)
+        return self.client.create_run(self.id, began, tags=tags, run_name=start["rule"]).info.run_id
+
+    def _params(self, run_id: str, params: dict[str, Any], there: dict[str, str]) -> None:
+        from mlflow.entities import Param
+
+        new = [Param(_key(k), str(v)[:6000]) for k, v in params.items() if _key(k) not in there]
+        for at in range(0, len(new), _PARAMS):
+            self._in_time()
+            self.client.log_batch(run_id, params=new[at : at + _PARAMS])
+
+    def _metrics(self, run_id: str, events: list[journals.Event], done: int) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        lines = [(i, e) for i, e in enumerate(events) if e["event"] == "metric" and i >= done]
+        for at in range(0, len(lines), _BATCH):
+            self._in_time()
+            part = lines[at : at + _BATCH]
+            points = [
+                Metric(_key(e["key"]), journals.number(e), int(e["time"] * 1000), e.get("step") or 0) for _, e in part
+            ]
+            # Points sent twice (a kill between the two writes) are one: the store's key is (key, time, step, value).
+            self.client.log_batch(run_id, metrics=points)
+            self.client.log_batch(run_id, tags=[RunTag("vlp.lines", str(part[0][0]))])
+
+    def _files(self, run_id: str, events: list[journals.Event], done: int) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        datasets = []
+        tags = {}
+        for number, event in enumerate(events):
+            if event["event"] not in ("input", "output", "artifact") or number < done:
+                continue
+            if event["event"] != "artifact":
+                tags[f"{event['event']}.{_key(event['name'])}"] = f"{event['path']} {event['sha256']} {event['size']}"
+            if event["event"] == "input" and event["sha256"]:
+                source = str(self._folder / event["path"])
+                data = Dataset(event["name"], event["sha256"][:36], "local", source)
+                datasets.append(DatasetInput(data, [InputTag("mlflow.data.context", event["name"])]))
+            file = self._folder / event["path"]
+            small = (event["size"] or COPIED_BYTES) < COPIED_BYTES and file.suffix in COPIED and file.is_file()
+            if event["event"] != "input" and small:
+                self._in_time()
+                self.client.log_artifact(run_id, str(file))
+        self._tags(run_id, tags)
+        if datasets:
+            self._in_time()
+            self.client.log_inputs(run_id, datasets)
+
+    def _tags(self, run_id: str, tags: dict[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._in_time()
+        self.client.log_batch(run_id, tags=[RunTag(k, v[:5000]) for k, v in tags.items()])
+
+    def _in_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise TimeoutError("the store is too slow")
+
+
+def _start_tags(start: journals.Event) -> dict[str, str]:
+    keep = ("config_sha256", "code_version", "lock_sha256", "host", "threads", "slurm_job")
+    tags = {**start["tags"], **{k: start[k] for k in keep if start.get(k) is not None}}
+    return {_key(k): str(v) for k, v in tags.items()}
+
+
+def _status(events: list[journals.Event]) -> tuple[str, float]:
+    """The state of the last attempt and when it ended; one without an end whose process is gone was killed."""
+    last = journals.attempts(events)[-1]
+    if last[-1]["event"] == "run_end":
+        return last[-1]["status"], last[-1]["time"]
+    here = last[0]["host"] == platform.node()
+    alive = Path(f"/proc/{last[0]['pid']}").exists() if here and Path("/proc/self").exists() else not here
+    return ("RUNNING" if alive else "KILLED"), last[-1]["time"]
+
+
+def _key(name: str) -> str:
+    """A name in the characters that MLflow takes: R@1 -> R_at_1."""
+    return re.sub(r"[^\w\-. :/]", "_", name.replace("@", "_at_"))
+
+
+def _client_class(uri: str) -> type[MlflowClient]:
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    if uri.startswith("sqlite:"):
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  (imported by the client when it opens the store)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

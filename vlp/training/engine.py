@@ -1,0 +1,70 @@
+"""DeepSpeed: the process group and the engine (reference: infrastructure 0 and 1)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from vlp.config.training import Optimisation
+from vlp.training.schedule import optimiser
+
+BUCKET = 5_000_000
+
+
+def deepspeed_config(o: Optimisation, world_size: int) -> dict[str, Any]:
+    return {
+        "train_batch_size": o.batch_size,
+        "train_micro_batch_size_per_gpu": o.batch_size // (world_size * o.accumulation),
+        "gradient_accumulation_steps": o.accumulation,
+        "gradient_clipping": o.gradient_clipping,
+        "zero_optimization": {
+            "stage": o.zero_stage,
+            "overlap_comm": torch.cuda.is_available(),
+            "contiguous_gradients": True,
+            "reduce_bucket_size": BUCKET,
+            "allgather_bucket_size": BUCKET,
+        },
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "bf16": {"enabled": o.precision == "bf16"},
+        "fp16": {"enabled": o.precision == "fp16"},
+        "steps_per_print": 1_000_000_000,
+    }
+
+
+def init_process_group(rendezvous: Path | None) -> None:
+    """Join the group named by RANK and WORLD_SIZE; through a file on one host, else through MASTER_ADDR."""
+    if not dist.is_initialized():
+        dist.init_process_group(
+            "nccl" if torch.cuda.is_available() else "gloo",
+            init_method=f"file://{rendezvous.resolve()}" if rendezvous else "env://",
+            rank=int(os.environ["RANK"]),
+            world_size=int(os.environ["WORLD_SIZE"]),
+        )
+
+
+def initialise(module: nn.Module, o: Optimisation) -> Any:
+    """A DeepSpeed engine around `module`; its optimiser is torch's AdamW, so nothing is compiled."""
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+    import logging
+
+    import deepspeed
+    from deepspeed.ops import __compatible_ops__
+    from deepspeed.utils import logger
+
+    logger.setLevel(logging.WARNING)
+    # Its shared-memory op is built with g++ at the first start and not used in training; a kill in mid-build hangs
+    # every later run.
+    __compatible_ops__["deepspeed_shm_comm"] = False
+    engine, *_ = deepspeed.initialize(
+        model=module,
+        optimizer=optimiser(module, o),
+        config=deepspeed_config(o, dist.get_world_size()),
+        dist_init_required=False,
+    )
+    return engine

@@ -1,0 +1,91 @@
+"""Opens what every training and prediction reads: corpus, region store, vocabulary, tokenizer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vlp.batching.collate import Collator, Vocabulary
+from vlp.config import Experiment
+from vlp.config.phrases import Lengths
+from vlp.files import read_json, sha256
+
+
+@dataclass(frozen=True)
+class Paths:
+    tables: Path
+    corpus: Path
+    regions: Path
+    vocabulary: Path
+
+
+class Inputs:
+    """Lazily opened inputs of one experiment."""
+
+    def __init__(self, experiment: Experiment, paths: Paths) -> None:
+        self.experiment, self.paths = experiment, paths
+
+    @cached_property
+    def corpus(self) -> Any:
+        from vlp.phrases.corpus import Corpus
+
+        return Corpus(self.paths.corpus)
+
+    @cached_property
+    def store(self) -> Any:
+        from vlp.regions.store import RegionStore
+
+        return RegionStore(self.paths.regions)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """HF tokenizer; only what encodes new text asks for it."""
+        from vlp.phrases.tokenizer import load
+
+        return load(self.paths.vocabulary / "tokenizer")
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows of the joint table of words and phrases."""
+        return int(read_json(self.paths.vocabulary / "phrases.json")["rows"])
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.of(self.paths.vocabulary / "tokenizer" / "tokenizer.json", self.rows)
+
+    @property
+    def region_size(self) -> int:
+        return self.store.feature_size + 6
+
+    def collator(self, texts: str, lengths: Lengths | None = None) -> Collator:
+        m = self.experiment.model
+        return Collator(
+            self.corpus,
+            self.corpus.texts(texts),
+            self.store,
+            self.vocabulary,
+            lengths or self.experiment.lengths,
+            m.use_phrases,
+            m.use_tags,
+        )
+
+    def fingerprint(self, *parts: Any) -> str:
+        """Digest of the input files and of the given settings: what a checkpoint must agree with to be used."""
+        import hashlib
+
+        files = [sha256(p) for p in (self.paths.corpus, self.paths.regions, self.paths.vocabulary)]
+        return hashlib.sha256(json.dumps([files, *parts], sort_keys=True, default=str).encode()).hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """`inputs.json` of a model directory."""
+        e = self.experiment
+        return {
+            "lengths": e.lengths.model_dump(),
+            "parser": e.phrases.parser,
+            "regions": {"feature_size": self.store.feature_size, "class_names": list(self.store.class_names)},
+            "use_phrases": e.model.use_phrases,
+            "use_tags": e.model.use_tags,
+        }

@@ -1,0 +1,97 @@
+"""Stage 1 and stage 2 of pre-training (paper 3.4, 4.1)."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from vlp.batching.batch import Batch
+from vlp.batching.collate import Collator, add_negative_noise
+from vlp.batching.order import DROPOUT, generator
+from vlp.config import Experiment
+from vlp.config.model import Masking
+from vlp.errors import InputError
+from vlp.models import directory
+from vlp.models.initialise import bert_directory, copy_bert, set_phrase_rows
+from vlp.models.mvptr import Mvptr, set_dropout
+from vlp.training.inputs import Inputs, Paths
+from vlp.training.loop import train
+from vlp.training.steps import PretrainingStep
+
+
+class CaptionPairs:
+    """Pairs of a train caption and its image, masked."""
+
+    def __init__(self, collator: Collator, rates: Masking, seed: int) -> None:
+        self.collator, self.rates, self.seed = collator, rates, seed
+        self.rows = np.flatnonzero(np.asarray(collator.texts.splits) == "train")
+        if not len(self.rows):
+            raise InputError("corpus", "holds no train caption.", "Check the splits of the captions table.")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, rank: int) -> Batch:
+        texts = self.rows[indices]
+        images = [self.collator.texts.image_ids[t] for t in texts]
+        batch = self.collator.masked(texts, images, self.rates, self.seed, step, places, global_size)
+        return add_negative_noise(batch, self.seed, step, rank)
+
+
+def new_model(inputs: Inputs) -> Mvptr:
+    """A model before stage 1: BERT's weights where the config names them, phrase rows from their words."""
+    from vlp.phrases.vocabulary import PhraseVocabulary
+
+    e, v = inputs.experiment, inputs.vocabulary
+    torch.manual_seed(int(generator(e.seed, DROPOUT, 2**31).integers(2**62)))
+    model = Mvptr(directory.architecture(e, v.word_rows, v.phrase_rows, inputs.region_size))
+    if e.model.init_from is not None:
+        copy_bert(model, bert_directory(e.model.init_from))
+    phrases = PhraseVocabulary.load(inputs.paths.vocabulary / "phrases.json")
+    set_phrase_rows(model, phrases.word_ids(inputs.tokenizer))
+    return model
+
+
+def pretrain(
+    experiment: Experiment, stage: str, paths: Paths, init: Path | None, out: Path, run_dir: Path
+) -> dict[str, Any]:
+    """Train one stage on every rank; rank 0 writes the model directory `out`.
+
+    Args:
+        stage: `stage1` or `stage2`.
+        init: model directory to start from (stage 2 starts from stage 1's).
+    """
+    inputs, e = Inputs(experiment, paths), experiment
+    o = getattr(e.pretraining, stage)
+    model = directory.load(init) if init is not None else new_model(inputs)
+    set_dropout(model, e.model.dropout if o.dropout is None else o.dropout)
+    step_module = PretrainingStep(model, o.losses)
+    # Streams of the two stages differ, or stage 2 would see stage 1's masks and order again.
+    seed = e.seed * 1000 + int(stage[-1])
+    source = CaptionPairs(inputs.collator("captions"), e.masking, seed)
+    start = directory.digest(init) if init is not None else e.model.model_dump_json()
+    fingerprint = inputs.fingerprint(
+        stage, o.model_dump(), e.masking.model_dump(), e.lengths.model_dump(), e.model.model_dump(), seed, start
+    )
+    result = train(step_module, model, source, o, run_dir, seed, fingerprint)
+    finish(model, out, run_dir, inputs, {"init": directory.digest(init) if init else "none"})
+    return result
+
+
+def finish(model: Mvptr, out: Path, run_dir: Path, inputs: Inputs, lineage: dict[str, str]) -> None:
+    """Write the model directory; then the checkpoints have done their work."""
+    from vlp.files import sha256
+
+    if dist.get_rank() == 0:
+        p = inputs.paths
+        digests = {"corpus": sha256(p.corpus), "regions": sha256(p.regions), "vocabulary": sha256(p.vocabulary)}
+        directory.save(model.float(), out, p.vocabulary, inputs.describe(), lineage | digests)
+        shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+        for name in ("best.safetensors", "best.json"):
+            (run_dir / name).unlink(missing_ok=True)
+    dist.barrier()

@@ -1,0 +1,96 @@
+# The resolved experiment, and helpers for paths. No logic of the rules themselves.
+import json
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+from vlp.config import build, json_schema, resolve_extends
+from vlp.errors import ConfigError
+from vlp.files import write_text
+
+if not config:
+    raise WorkflowError("Name an experiment: --configfile configs/demo.yaml")
+try:
+    resolved = resolve_extends(config, Path(workflow.configfiles[0]).parent)
+    EXPERIMENT = build(resolved, ", ".join(map(str, workflow.configfiles)))
+    SETTINGS = EXPERIMENT.model_dump(mode="json")
+except ConfigError as error:
+    raise WorkflowError(str(error)) from error
+schema = EXPERIMENT.folder / "config.schema.json"
+text = json.dumps(json_schema(), indent=1) + "\n"
+if not schema.exists() or schema.read_text() != text:
+    write_text(schema, text)
+validate(resolved, str(schema.resolve()), set_default=False)
+
+
+def at(path):
+    """A file of this experiment's folder."""
+    return str(EXPERIMENT.folder / path)
+
+
+# Commands read the whole experiment from this file; it is no rule's input. A rule re-runs when the part of the
+# config that it declares as its `params` has changed.
+RESOLVED = at("experiment.yaml")
+text = yaml.safe_dump(SETTINGS, sort_keys=False)
+if not Path(RESOLVED).exists() or Path(RESOLVED).read_text() != text:
+    write_text(RESOLVED, text)
+
+
+def part(*names):
+    """The named parts of the config, for `params`: what a rule depends on. `{task}` in a name is the wildcard."""
+
+    def describe(wildcards):
+        found = {}
+        for name in (n.format(**dict(wildcards.items())) for n in names):
+            value = SETTINGS
+            for key in name.split("."):
+                value = value[key]
+            found[name] = value
+        return json.dumps(found, sort_keys=True)
+
+    return describe
+
+
+# How every rule calls the command.
+CALL = {"vlp": f"{Path(sys.executable).parent}/vlp", "config": RESOLVED}
+MODEL = "model.safetensors"
+TASKS = [
+    name
+    for name in ("retrieval", "vqa", "entailment", "grounding")
+    if SETTINGS["tasks"][name]
+]
+VARIANTS = {name: SETTINGS["tasks"][name]["variants"] for name in TASKS}
+TABLES = [
+    "images",
+    "captions",
+    "questions",
+    "entailment",
+    "phrase_boxes",
+    "objects",
+    "referring",
+]
+
+
+def model_of(wildcards):
+    """The model that a prediction reads: without fine-tuning that of stage 2."""
+    name = (
+        "stage2"
+        if wildcards.variant == "pretrained"
+        else f"{wildcards.task}.{wildcards.variant}"
+    )
+    return at(f"models/{name}/{MODEL}")
+
+
+def threads_of(kind):
+    """CPU cores that one run of this kind keeps busy on this host; training on SLURM keeps none."""
+    r = SETTINGS["launch"][kind]
+    return 1 if r["executor"] == "slurm" else r["tasks_per_node"] * r["threads"]
+
+
+wildcard_constraints:
+    task="|".join(["retrieval", "vqa", "entailment", "grounding"]),
+    variant="full|blind|scratch|pretrained",
+    split="val|test",

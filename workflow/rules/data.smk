@@ -1,0 +1,34 @@
+# Raw data to tables.
+if EXPERIMENT.data.generator is not None:
+
+    rule shapes:
+        output:
+            at("raw/manifest.json"),
+        log:
+            at("logs/shapes.log"),
+        conda:
+            "../../envs/vlp.yaml"
+        params:
+            **CALL,
+            part=part("data.generator"),
+            raw=subpath(output[0], parent=True),
+        shell:
+            "{params.vlp} data shapes --config {params.config} --out {params.raw} > {log} 2>&1"
+
+
+rule tables:
+    input:
+        at("raw/manifest.json") if EXPERIMENT.data.generator is not None else [],
+    output:
+        expand(at("tables/{table}.parquet"), table=TABLES),
+        at("tables/summary.json"),
+    log:
+        at("logs/tables.log"),
+    conda:
+        "../../envs/vlp.yaml"
+    params:
+        **CALL,
+        part=part("data"),
+        tables=subpath(output[0], parent=True),
+    shell:
+        "{params.vlp} data read --config {params.config} --out {params.tables} > {log} 2>&1"

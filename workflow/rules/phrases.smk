@@ -1,0 +1,67 @@
+# Captions to phrases, phrases to a vocabulary, everything to the corpus.
+TEXT_TABLES = [
+    at(f"tables/{t}.parquet")
+    for t in ("captions", "questions", "entailment", "phrase_boxes", "referring")
+]
+
+
+rule phrases:
+    input:
+        TEXT_TABLES,
+    output:
+        at("phrases/phrases.parquet"),
+    log:
+        at("logs/phrases.log"),
+    conda:
+        "../../envs/vlp.yaml"
+    threads: SETTINGS["phrases"]["processes"]
+    params:
+        **CALL,
+        part=part("phrases"),
+        tables=subpath(input[0], parent=True),
+    shell:
+        "{params.vlp} phrases mine --config {params.config} --tables {params.tables} --out {output} > {log} 2>&1"
+
+
+rule vocabulary:
+    input:
+        TEXT_TABLES,
+        phrases=at("phrases/phrases.parquet"),
+        regions=at("regions/regions.h5"),
+    output:
+        at("vocabulary/phrases.json"),
+        at("vocabulary/tokenizer/tokenizer.json"),
+    log:
+        at("logs/vocabulary.log"),
+    conda:
+        "../../envs/vlp.yaml"
+    params:
+        **CALL,
+        part=part("phrases", "vocabulary"),
+        tables=subpath(input[0], parent=True),
+        vocabulary=subpath(output[0], parent=True),
+    shell:
+        "{params.vlp} phrases vocabulary --config {params.config} --tables {params.tables} --phrases {input.phrases} "
+        "--regions {input.regions} --out {params.vocabulary} > {log} 2>&1"
+
+
+rule corpus:
+    input:
+        TEXT_TABLES,
+        phrases=at("phrases/phrases.parquet"),
+        vocabulary=at("vocabulary/phrases.json"),
+        tokenizer=at("vocabulary/tokenizer/tokenizer.json"),
+        regions=at("regions/regions.h5"),
+    output:
+        at("corpus/corpus.h5"),
+    log:
+        at("logs/corpus.log"),
+    conda:
+        "../../envs/vlp.yaml"
+    params:
+        **CALL,
+        tables=subpath(input[0], parent=True),
+        vocabulary=subpath(input.vocabulary, parent=True),
+    shell:
+        "{params.vlp} corpus build --config {params.config} --tables {params.tables} --phrases {input.phrases} "
+        "--vocabulary {params.vocabulary} --regions {input.regions} --out {output} > {log} 2>&1"

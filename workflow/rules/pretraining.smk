@@ -1,0 +1,55 @@
+# Stage 1 (MCR + VSC) and stage 2 (all six losses). Only the model is an output: checkpoints stay in runs/ when a job
+# fails, and the next try goes on from them.
+INPUTS = (
+    f"--tables {at('tables')} --corpus {at('corpus/corpus.h5')} --regions {at('regions/regions.h5')} "
+    f"--vocabulary {at('vocabulary')}"
+)
+PRETRAINING_PARTS = ("seed", "lengths", "masking", "model", "launch.pretraining")
+
+
+rule stage1:
+    input:
+        at("corpus/corpus.h5"),
+        at("regions/regions.h5"),
+        at("vocabulary/phrases.json"),
+    output:
+        at(f"models/stage1/{MODEL}"),
+    log:
+        at("logs/stage1.log"),
+    conda:
+        "../../envs/vlp.yaml"
+    threads: threads_of("pretraining")
+    params:
+        **CALL,
+        inputs=INPUTS,
+        part=part("pretraining.stage1", *PRETRAINING_PARTS),
+        model=subpath(output[0], parent=True),
+        run=at("runs/stage1"),
+    shell:
+        "{params.vlp} pretrain run --stage stage1 --config {params.config} {params.inputs} --out {params.model} "
+        "--run-dir {params.run} > {log} 2>&1"
+
+
+rule stage2:
+    input:
+        at("corpus/corpus.h5"),
+        at("regions/regions.h5"),
+        at("vocabulary/phrases.json"),
+        init=at(f"models/stage1/{MODEL}"),
+    output:
+        at(f"models/stage2/{MODEL}"),
+    log:
+        at("logs/stage2.log"),
+    conda:
+        "../../envs/vlp.yaml"
+    threads: threads_of("pretraining")
+    params:
+        **CALL,
+        inputs=INPUTS,
+        part=part("pretraining.stage2", *PRETRAINING_PARTS),
+        init=subpath(input.init, parent=True),
+        model=subpath(output[0], parent=True),
+        run=at("runs/stage2"),
+    shell:
+        "{params.vlp} pretrain run --stage stage2 --config {params.config} {params.inputs} --init {params.init} "
+        "--out {params.model} --run-dir {params.run} > {log} 2>&1"

@@ -1,0 +1,50 @@
+# Predictions to results, results to the report.
+PREDICTIONS = [
+    at(f"predictions/{task}.{variant}.test.parquet")
+    for task in TASKS
+    for variant in VARIANTS[task] + (["pretrained"] if task == "grounding" else [])
+]
+
+
+rule results:
+    input:
+        PREDICTIONS,
+        expand(at("tables/{table}.parquet"), table=TABLES),
+        images=at("tables/images.parquet"),
+        regions=at("regions/regions.h5"),
+        quality=at("regions/quality.json"),
+    output:
+        results=at("results.csv"),
+        costs=at("costs.csv"),
+        statistics=at("statistics.json"),
+    log:
+        at("logs/results.log"),
+    conda:
+        "../../envs/vlp.yaml"
+    params:
+        **CALL,
+        part=part("tasks", "seed"),
+        predictions=subpath(input[0], parent=True),
+        models=at("models"),
+        tables=subpath(input.images, parent=True),
+    shell:
+        "{params.vlp} report results --config {params.config} --predictions {params.predictions} --quality {input.quality} "
+        "--models {params.models} --tables {params.tables} --regions {input.regions} --out {output.results} "
+        "--costs {output.costs} --statistics {output.statistics} > {log} 2>&1"
+
+
+rule report:
+    input:
+        results=at("results.csv"),
+        costs=at("costs.csv"),
+        statistics=at("statistics.json"),
+    output:
+        report(at("report.html"), category="Results", caption="../report/report.rst"),
+    log:
+        at("logs/report.log"),
+    conda:
+        "../../envs/vlp.yaml"
+    params:
+        **CALL,
+    shell:
+        "{params.vlp} report html --config {params.config} --results {input.results} --out {output} > {log} 2>&1"

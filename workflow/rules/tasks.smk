@@ -1,0 +1,48 @@
+# A fine-tuned model per task and variant, then its predictions.
+rule finetune:
+    input:
+        at("corpus/corpus.h5"),
+        at("regions/regions.h5"),
+        at("vocabulary/phrases.json"),
+        expand(at("tables/{table}.parquet"), table=TABLES),
+        init=at(f"models/stage2/{MODEL}"),
+    output:
+        at(f"models/{{task}}.{{variant}}/{MODEL}"),
+    log:
+        at("logs/finetune-{task}.{variant}.log"),
+    conda:
+        "../../envs/vlp.yaml"
+    threads: threads_of("finetuning")
+    params:
+        **CALL,
+        inputs=INPUTS,
+        part=part("tasks.{task}", "seed", "launch.finetuning"),
+        init=subpath(input.init, parent=True),
+        model=subpath(output[0], parent=True),
+        run=at("runs/{task}.{variant}"),
+    shell:
+        "{params.vlp} task finetune --task {wildcards.task} --variant {wildcards.variant} --config {params.config} {params.inputs} "
+        "--init {params.init} --out {params.model} --run-dir {params.run} > {log} 2>&1"
+
+
+rule predict:
+    input:
+        at("corpus/corpus.h5"),
+        at("regions/regions.h5"),
+        expand(at("tables/{table}.parquet"), table=TABLES),
+        model=model_of,
+    output:
+        at("predictions/{task}.{variant}.{split}.parquet"),
+    log:
+        at("logs/predict-{task}.{variant}.{split}.log"),
+    conda:
+        "../../envs/vlp.yaml"
+    threads: SETTINGS["launch"]["cpu_threads"]
+    params:
+        **CALL,
+        inputs=INPUTS,
+        part=part("tasks.{task}", "launch.cpu_threads"),
+        model=subpath(input.model, parent=True),
+    shell:
+        "{params.vlp} task predict --task {wildcards.task} --variant {wildcards.variant} --split {wildcards.split} "
+        "--config {params.config} {params.inputs} --model {params.model} --out {output} > {log} 2>&1"
