@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlp.batching.order import batch_indices, derangement, generator
+from vlp.batching.order import GROUP, batch_indices, derangement, generator, grouped_indices
 
 
 @given(st.integers(1, 40), st.integers(1, 17), st.integers(0, 99))
@@ -29,3 +29,20 @@ def test_derangement_moves_everything(n: int, seed: int) -> None:
 def test_streams_are_independent() -> None:
     assert generator(1, 0, 5).random() != generator(1, 1, 5).random()
     assert generator(1, 0, 5).random() == generator(1, 0, 5).random()
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.integers(1, 5), st.integers(0, 3))
+def test_grouping_keeps_every_pool(lengths: list[int], batch: int, pool: int) -> None:
+    """The batches of a pool are those of the plain order, dealt out by length."""
+    steps = range(pool * GROUP, (pool + 1) * GROUP)
+    grouped = [grouped_indices(np.array(lengths), batch, 1, s) for s in steps]
+    plain = np.concatenate([batch_indices(len(lengths), batch, 1, s) for s in steps])
+    assert sorted(np.concatenate(grouped)) == sorted(plain)
+    spans = sorted((min(lengths[i] for i in g), max(lengths[i] for i in g)) for g in grouped)
+    assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+
+
+def test_long_batches_come_at_any_time() -> None:
+    lengths = np.arange(640)
+    first = [grouped_indices(lengths, 20, seed, 0).mean() for seed in range(40)]
+    assert np.std(first) > 100

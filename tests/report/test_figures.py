@@ -36,6 +36,12 @@ def test_what_is_not_finite_is_left_out() -> None:
     assert "no points" in figures.curves({"loss": [(1, math.nan)]})
 
 
+def test_a_flat_line_and_a_single_point_can_be_seen() -> None:
+    assert figures.ticks(0.0, 0.0) == [0.0, 0.25] and figures.ticks(3.0, 3.0) == [3.0, 4.0]
+    (dot,) = ET.fromstring(figures.curves({"loss": [(5, 2.0)]})).iter("circle")
+    assert float(dot.attrib["cx"]) > 0
+
+
 def test_curves_are_wellformed_and_end_where_the_numbers_end() -> None:
     svg = figures.curves({"a<b": [(0, 0.0), (100, 4.0)], "c": [(0, 4.0), (100, 0.0)]})
     lines = [e for e in ET.fromstring(svg).iter("polyline")]

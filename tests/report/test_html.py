@@ -101,6 +101,17 @@ def test_both_runs_are_recorded_with_their_files(finished: tuple[Path, Path], pa
     assert "results.csv" in page.words
 
 
+def test_charts_show_each_loss_and_the_variants_together(made: Experiment) -> None:
+    found = dict(html.charts(made.folder))
+    assert list(found) == ["Stage 1", "Stage 2", "Visual question answering"]
+    assert [c.title for c in found["Stage 1"]] == ["sum of the losses", "MCR, tags", "VSC"]
+    assert [(c.title, c.names) for c in found["Visual question answering"]] == [
+        ("loss", ("full", "blind")),
+        ("score on val", ("full", "blind")),
+    ]
+    assert found["Visual question answering"][1].figure.count("<polyline") == 2
+
+
 def test_gallery_shows_right_and_wrong(finished: tuple[Path, Path]) -> None:
     _, folder = finished
     images = gallery.Images(folder / "tables", folder)

@@ -82,6 +82,13 @@ class Collator:
         words, phrases, pairs = self.text(text)
         return Example(words, phrases, pairs, *self.tags(image_id), self.regions(image_id))
 
+    def text_lengths(self, texts: np.ndarray) -> np.ndarray:
+        """Words and phrases of each text, capped, without [CLS] and [SEP]."""
+        cap = self.lengths
+        phrases = cap.phrases if self.use_phrases else 0
+        pairs = ((len(self.texts.tokens(int(t))), len(self.texts.phrases(int(t)))) for t in texts)
+        return np.array([min(n, cap.words - 2) + min(m, phrases) for n, m in pairs])
+
     def text(self, text: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         words = self.texts.tokens(text)[: self.lengths.words - 2].astype(np.int64)
         if not self.use_phrases:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 # Streams of counters: one number for each use, so that no two draws share their bits.
-ORDER, MASK, NOISE, DROPOUT, EXCHANGE = range(5)
+ORDER, MASK, NOISE, DROPOUT, EXCHANGE, GROUPING = range(6)
+GROUP = 16
+"""Batches that are pooled and sorted by length."""
 
 
 def generator(seed: int, stream: int, *counters: int) -> np.random.Generator:
@@ -26,6 +28,18 @@ def batch_indices(num_samples: int, batch_size: int, seed: int, step: int) -> np
         parts.append(part)
         first, need = first + len(part), need - len(part)
     return np.concatenate(parts)
+
+
+def grouped_indices(lengths: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """As `batch_indices`, with samples of similar length in one batch, so that little is padded.
+
+    `GROUP` consecutive batches are pooled, sorted by length and dealt out in a drawn order: every pool holds the same
+    samples as without grouping, no sample is preferred, and the long ones come at any time of an epoch.
+    """
+    pool, place = divmod(step, GROUP)
+    indices = batch_indices(len(lengths), batch_size * GROUP, seed, pool)
+    chosen = generator(seed, GROUPING, pool).permutation(GROUP)[place]
+    return indices[np.argsort(lengths[indices], kind="stable")][chosen * batch_size :][:batch_size]
 
 
 def num_steps(num_samples: int, batch_size: int, epochs: float) -> int:

@@ -40,7 +40,7 @@ def colour(cells_N3PP: Tensor) -> Tensor:
     for corner in range(8):
         weights = [cells_N3P[:, c] if corner >> c & 1 else 1 - cells_N3P[:, c] for c in range(3)]
         shares.append((weights[0] * weights[1] * weights[2]).mean(-1))
-    moments = [moment for part in (cells_N3P, middle_N3Q) for moment in (part.mean(-1), part.std(-1, correction=0))]
+    moments = [moment for part in (cells_N3P, middle_N3Q) for moment in (part.mean(-1), _deviation(part))]
     return torch.cat([*moments, torch.stack(shares, 1)], dim=1)
 
 
@@ -78,6 +78,10 @@ def _coherence(tensor_N3PP: Tensor) -> tuple[Tensor, Tensor]:
     """Energy and coherence of each cell -> twice [N,P,P]."""
     energy = tensor_N3PP[:, 0]
     return energy, (tensor_N3PP[:, 1:].pow(2).sum(1) + 1e-12).sqrt() / (energy + _SMALL)
+
+
+def _deviation(part_N3P: Tensor) -> Tensor:
+    return (part_N3P - part_N3P.mean(-1, keepdim=True)).pow(2).mean(-1).sqrt()
 
 
 def _middle(cells_NCPP: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image, nms
 
@@ -27,6 +27,8 @@ PROPOSALS = 64
 """Proposals of an image after the region proposal network's suppression."""
 POOLED = 5
 """Cells of a side of a pooled box for the box head."""
+HIDDEN = 128
+"""Width of the box head's first layer."""
 MEAN, STD = 0.5, 0.25
 _CLAMP = 8.0
 
@@ -34,7 +36,10 @@ Kept = tuple[Tensor, Tensor, Tensor]  # an image's boxes [K,4], classes [K], sco
 
 
 class Backbone(nn.Module):
-    """Seven convolutions with batch norm, stride 8: `width`, 2 and 4 x `width` channels."""
+    """Seven convolutions with batch norm, stride 8: `width`, 2 and 4 x `width` channels.
+
+    Three of them at stride 4: what tells small shapes apart is gone at stride 8.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -43,9 +48,9 @@ class Backbone(nn.Module):
         self.high = nn.Sequential(
             *_conv(width, 2 * width, stride=2),
             *_conv(2 * width, 2 * width),
+            *_conv(2 * width, 2 * width),
             *_conv(2 * width, 4 * width, stride=2),
             *_conv(4 * width, 4 * width),
-            *_conv(4 * width, 4 * width, dilation=2),
             *_conv(4 * width, 4 * width, dilation=2),
         )
 
@@ -105,7 +110,9 @@ class Detector(nn.Module):
             box_batch_size_per_image=32,
             box_positive_fraction=0.5,
             box_roi_pool=MultiScaleRoIAlign(["0"], POOLED, 1),
-            box_head=TwoMLPHead(backbone.out_channels * POOLED**2, hidden),
+            box_head=nn.Sequential(
+                nn.Flatten(), *_dense(backbone.out_channels * POOLED**2, HIDDEN), *_dense(HIDDEN, hidden)
+            ),
             box_predictor=FastRCNNPredictor(hidden, len(self.class_names) + 1),
         )
         self.register_buffer("feature_mean", torch.zeros(config.feature_size))
@@ -119,7 +126,8 @@ class Detector(nn.Module):
 
     @torch.inference_mode()
     def detect(self, images: Sequence[Tensor]) -> list[Found]:
-        """Regions of `images` ([3,H,W], float32 in [0,1]): after suppression the best `max_regions`, whatever score.
+        """Regions of `images` ([3,H,W], float32 in [0,1]): after suppression those that reach the score threshold, and
+        the next best up to `min_regions`; at most `max_regions`; none where the proposals give none.
 
         A proposal has one class, its best; suppression looks at boxes only, so a region comes once, not once a class.
         """
@@ -170,7 +178,8 @@ class Detector(nn.Module):
             boxes = clip_boxes_to_image(boxes, size)
             large = ((boxes[:, 2:] - boxes[:, :2]) >= 2).all(dim=1).nonzero().flatten()
             best = nms(boxes[large], scores[large], self.config.nms_threshold)
-            rows = large[best[: self.config.max_regions]]
+            sure = int((scores[large] >= self.config.score_threshold)[best].sum())
+            rows = large[best[: min(max(sure, self.config.min_regions), self.config.max_regions)]]
             kept.append((boxes[rows], classes[rows], scores[rows]))
         return kept
 
@@ -225,3 +234,8 @@ def load(path: str | Path) -> tuple[Detector, dict[str, Any]]:
 def _conv(inner: int, outer: int, stride: int = 1, dilation: int = 1) -> list[nn.Module]:
     conv = nn.Conv2d(inner, outer, 3, stride, padding=dilation, dilation=dilation, bias=False)
     return [conv, nn.BatchNorm2d(outer), nn.ReLU(inplace=True)]
+
+
+def _dense(inner: int, outer: int) -> list[nn.Module]:
+    # layer norm: torchvision's head without it needs about three times the steps
+    return [nn.Linear(inner, outer, bias=False), nn.LayerNorm(outer), nn.ReLU(inplace=True)]

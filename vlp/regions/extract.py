@@ -100,17 +100,11 @@ def _add(
     writer: RegionWriter, detector: Detector, record: ImageRecord, pixels: Tensor, found: Found, result: Extraction
 ) -> None:
     limits = torch.tensor([record.width, record.height] * 2, dtype=torch.float32)
-    sure = int((found.scores >= detector.config.score_threshold).sum())
-    count = min(max(sure, detector.config.min_regions), len(found.scores))
-    boxes, scores, features = (
-        found.boxes[:count] * scale_to(record, pixels),
-        found.scores[:count],
-        found.features[:count],
-    )
-    classes = torch.where(scores >= detector.config.score_threshold, found.classes[:count], -1)
-    if not sure:
+    boxes, scores, features = found.boxes * scale_to(record, pixels), found.scores, found.features
+    classes = torch.where(scores >= detector.config.score_threshold, found.classes, -1)
+    if not (classes >= 0).any():
         result.without_detection.append(record.image_id)
-    if not count:
+    if not len(scores):
         result.whole_image.append(record.image_id)
         height, width = pixels.shape[-2:]
         whole = torch.tensor([[0.0, 0.0, width, height]])

@@ -5,6 +5,7 @@ Contiguous and uncompressed, so a row is found by arithmetic: no chunk cache, no
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -179,7 +180,7 @@ class RegionWriter:
         spool, rows = spool_folder(self.path), self.rows
         needed = sum(p.stat().st_size for p in spool.iterdir())
         if needed > shutil.disk_usage(self.path.parent).free:
-            raise OSError(28, "No space left on device")
+            raise OSError(errno.ENOSPC, "No space left on device")
         with atomic(self.path) as temporary:
             places: dict[str, int | None] = {}
             with h5py.File(temporary, "w", locking=False) as file:

@@ -13,6 +13,8 @@ Points = Sequence[tuple[float, float]]
 WIDTH, HEIGHT = 420, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 26
 _BINS = 150
+_DOTS = 12
+"""A line of so few points shows each of them."""
 
 
 def curves(series: Mapping[str, Points], unit: str = "step") -> Markup:
@@ -41,8 +43,11 @@ def curves(series: Mapping[str, Points], unit: str = "step") -> Markup:
         parts.append(f'<text class="tick" x="{x}" y="{HEIGHT - 8}" text-anchor="middle">{label}</text>')
     parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{HEIGHT - 8}" text-anchor="end">{escape(unit)}</text>')
     for number, points in enumerate(thinned.values()):
-        path = " ".join(f"{x},{y}" for x, y in (place(*point) for point in points))
-        parts.append(f'<polyline class="line c{number % 8}" points="{path}"/>')
+        placed = [place(*point) for point in points]
+        path = " ".join(f"{x},{y}" for x, y in placed)
+        parts.append(f'<polyline class="line c{number % 4}" points="{path}"/>')
+        if len(placed) <= _DOTS:
+            parts += [f'<circle class="dot c{number % 4}" cx="{x}" cy="{y}" r="3"/>' for x, y in placed]
     parts.append("</svg>")
     return Markup("".join(parts))
 
@@ -59,7 +64,7 @@ def thin(points: Points, bins: int = _BINS) -> list[tuple[float, float]]:
 
 def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     """Round numbers that hold [low, high], about `wanted` steps."""
-    span = max(high - low, 1e-9)
+    span = high - low if high - low > 1e-9 * max(abs(low), abs(high), 1e-6) else max(abs(high), 1.0)
     raw = span / wanted
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * (1 - 1e-9))

@@ -49,8 +49,7 @@ HEADLINES = (
     ("grounding", "accuracy", "Grounding"),
     ("detection", "recall", "Detector recall"),
 )
-_RUNS = ("stage1", "stage2")
-_NOT_LOSSES = ("samples_per_second", "peak_memory_bytes", "learning_rate", "val_score")
+_STAGES = {"stage1": "Stage 1", "stage2": "Stage 2"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,8 @@ class Section:
 class Chart:
     title: str
     figure: Markup
+    names: tuple[str, ...]
+    """Of its lines, where there are several."""
 
 
 def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) -> str:
@@ -157,32 +158,42 @@ def _bar(row: Row) -> Markup:
 
 
 def charts(folder: Path) -> list[tuple[str, list[Chart]]]:
-    """For each training run its losses, and for fine-tuning the score on val, from the runs' own journals."""
-    paths = {path.parent.name: path for path in (folder / "runs").glob("*/journal.jsonl")}
-    names = [n for n in _RUNS if n in paths] + sorted(set(paths) - set(_RUNS))
+    """The losses of each stage; of each task those of all its variants and the score on val; from the runs."""
+    runs: dict[str, dict[str, dict[str, list[tuple[float, float]]]]] = {}
+    for path in sorted((folder / "runs").glob("*/journal.jsonl")):
+        task, _, variant = path.parent.name.partition(".")
+        for key, points in _points(path).items():
+            runs.setdefault(task, {}).setdefault(key, {})[variant] = points
+    order = [*_STAGES, *TASKS]
     found = []
-    for name in names:
-        series: dict[str, dict[int, float]] = {}
-        for event in journals.read(paths[name]):
-            if event["event"] == "metric" and event.get("step") is not None:
-                series.setdefault(event["key"], {})[event["step"]] = journals.number(event)
-        points = {key: sorted(values.items()) for key, values in series.items()}
-        own = [k for k in points if k not in _NOT_LOSSES and "loss" in k]
-        parts = [k for k in own if k != "loss"] or own
-        drawn = [Chart(_loss(key), figures.curves({_loss(key): points[key]})) for key in sorted(parts)]
-        if len(parts) > 1 and "loss" in own:
-            drawn.insert(0, Chart("sum of the losses", figures.curves({"loss": points["loss"]})))
-        if "val_score" in points:
-            drawn.append(Chart("score on val", figures.curves({"val": points["val_score"]})))
+    for name in sorted(runs, key=lambda n: (order.index(n) if n in order else len(order), n)):
+        series = runs[name]
+        losses = sorted(key for key in series if key.startswith("loss_")) or [key for key in series if key == "loss"]
+        keys = [*(["loss"] if len(losses) > 1 and "loss" in series else []), *losses]
+        keys += [key for key in ("val_score",) if key in series]
+        drawn = []
+        for key in keys:
+            variants = {v: series[key][v] for v in ("", "full", "blind", "scratch") if v in series[key]}
+            drawn.append(Chart(_title(key), figures.curves(variants), tuple(v for v in variants if v)))
         if drawn:
-            found.append((name, drawn))
+            found.append((_STAGES.get(name) or TASKS.get(name, name), drawn))
     return found
 
 
-def _loss(key: str) -> str:
+def _points(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """Key -> points by step; a step that was logged twice counts with its last value."""
+    series: dict[str, dict[float, float]] = {}
+    for event in journals.read(path):
+        if event["event"] == "metric" and event.get("step") is not None:
+            series.setdefault(event["key"], {})[event["step"]] = journals.number(event)
+    return {key: sorted(values.items()) for key, values in series.items()}
+
+
+def _title(key: str) -> str:
     name = key.removeprefix("loss_")
-    known = {"mcr_visual": "MCR, tags", "mcr_text": "MCR, phrases"}
-    return known.get(name, name if name.islower() and len(name) > 4 else name.upper())
+    known = {"loss": "sum of the losses", "val_score": "score on val", "mcr_visual": "MCR, tags"}
+    known |= {"mcr_text": "MCR, phrases", "answers": "loss", "labels": "loss", "grounding": "loss"}
+    return known.get(name, name.upper())
 
 
 def gallery(experiment: Experiment, split: str) -> dict[str, list[Any]]:

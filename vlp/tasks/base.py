@@ -92,7 +92,7 @@ class Task(ABC):
 
     def batches(self, rows: np.ndarray, size: int = 64) -> list[np.ndarray]:
         """Rows of similar text length together, so that little is padded."""
-        order = rows[np.argsort([len(self.collator.texts.tokens(int(r))) for r in rows], kind="stable")]
+        order = rows[np.argsort(self.collator.text_lengths(rows), kind="stable")]
         return [order[i : i + size] for i in range(0, len(order), size)]
 
 
@@ -110,8 +110,9 @@ class TrainSamples:
     def __init__(self, task: Task) -> None:
         self.task, self.rows = task, task.rows("train")
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.task.collator.text_lengths(self.rows)
 
     def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, rank: int) -> Batch:
         return self.task.train_batch(self.rows[indices], step, rank)

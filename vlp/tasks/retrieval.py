@@ -107,7 +107,7 @@ class UnimodalCache:
         self.image_states: list[Tensor] = [torch.empty(0)] * len(self.images)
         texts = torch.empty(len(rows), model.architecture.hidden_size, device=device)
         images = torch.empty(len(self.images), model.architecture.hidden_size, device=device)
-        order = np.argsort([len(task.collator.texts.tokens(int(r))) for r in rows], kind="stable")
+        order = np.argsort(task.collator.text_lengths(rows), kind="stable")
         for at in np.array_split(order, max(1, len(order) // batch_size)):
             batch = task.collator(rows[at], [owners[a] for a in at]).to(device)
             states = model.encode_text(batch)

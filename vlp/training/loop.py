@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vlp.batching.batch import Batch
-from vlp.batching.order import DROPOUT, batch_indices, generator, num_steps
+from vlp.batching.order import DROPOUT, generator, grouped_indices, num_steps
 from vlp.config.training import Optimisation
 from vlp.errors import VlpError
 from vlp.files import atomic, read_json, write_json
@@ -32,7 +32,10 @@ from vlp.training.schedule import learning_rate
 class Source(Protocol):
     """Where a run's batches come from: a pure function of the step."""
 
-    def __len__(self) -> int: ...
+    @property
+    def lengths(self) -> np.ndarray:
+        """Length of each sample's text: samples of similar length share a batch."""
+        ...
 
     def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, rank: int) -> Batch:
         """The samples `indices` (this rank's part of the global batch, at `places` of `global_size`)."""
@@ -86,7 +89,8 @@ def train(
     micro, rest = divmod(o.batch_size, world * o.accumulation)
     if rest:
         raise VlpError(f"batch_size {o.batch_size} is not a multiple of {world} ranks x {o.accumulation} accumulation")
-    total = num_steps(len(source), o.batch_size, o.epochs)
+    lengths = source.lengths
+    total = num_steps(len(lengths), o.batch_size, o.epochs)
     engine = initialise(step_module, o)
     folder, best = run_dir / "checkpoints", Best(run_dir / "best.safetensors", fingerprint)
     found = checkpoint.newest(folder, fingerprint)
@@ -102,7 +106,7 @@ def train(
     log = Log(total, o.batch_size, start)
 
     def load(step: int) -> list[Batch]:
-        indices = batch_indices(len(source), o.batch_size, seed, step)
+        indices = grouped_indices(lengths, o.batch_size, seed, step)
         batches = []
         for a in range(o.accumulation):
             first = (a * world + rank) * micro

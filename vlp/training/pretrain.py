@@ -33,8 +33,9 @@ class CaptionPairs:
         if not len(self.rows):
             raise InputError("corpus", "holds no train caption.", "Check the splits of the captions table.")
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.collator.text_lengths(self.rows)
 
     def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, rank: int) -> Batch:
         texts = self.rows[indices]

@@ -1,0 +1,99 @@
+"""`vlp regions` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from tests.regions.scenes import SIDE, make
+from vlp.cli.regions import app
+from vlp.regions.store import RegionStore
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    optimisation = {"epochs": 1, "batch_size": 2, "learning_rate": 1e-3}
+    value = {
+        "name": "toy",
+        "results": str(tmp_path / "results"),
+        "data": {
+            "name": "toy",
+            "root": str(tmp_path / "toy" / "raw"),
+            "captions": {"format": "karpathy"},
+            "objects": {"format": "coco_instances"},
+        },
+        "regions": {
+            "detector": {"width": 8, "feature_size": 64, "image_size": SIDE, "epochs": 1, "train_images": 8},
+        },
+        "pretraining": {stage: {**optimisation, "losses": ["vsc"]} for stage in ("stage1", "stage2")},
+        "tracking": {"enabled": False},
+    }
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(value))
+    return path
+
+
+def _call(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_train_extract_info_verify(config: Path, tmp_path: Path) -> None:
+    world = make(tmp_path / "toy", train=10, val=2, test=3)
+    folder = tmp_path / "results" / "toy"
+    detector, store, quality = folder / "d" / "detector.safetensors", folder / "r.h5", folder / "quality.json"
+    assert "2 classes, 8 images, 2 steps" in _call(
+        "train", "--config", config, "--tables", world.tables, "--out", detector
+    )
+    text = _call(
+        *("extract", "--config", config, "--tables", world.tables),
+        *("--detector", detector, "--out", store, "--quality", quality),
+    )
+    assert "test" in text and "recall" in text
+    value = json.loads(quality.read_text())
+    assert {split: numbers["images"] for split, numbers in value["splits"].items()} == {
+        "train": 10,
+        "val": 2,
+        "test": 3,
+    }
+    facts = RegionStore(store).facts
+    assert facts["weights_sha256"] == json.loads(detector.with_suffix(".json").read_text())["sha256"]
+    assert facts["score_threshold"] == 0.2 and facts["code_version"]
+    assert "images            15" in _call("info", store)
+    assert "15 of 15 images are whole" in _call("verify", store)
+    journals = sorted(p.name for p in (folder / "journals").iterdir())
+    assert journals == ["detector.jsonl", "regions.jsonl"]
+    metrics = [json.loads(line) for line in (folder / "journals" / "regions.jsonl").read_text().splitlines()]
+    assert any(event.get("key") == "test/recall" for event in metrics)
+
+
+def test_verify_names_the_damaged_image(config: Path, tmp_path: Path) -> None:
+    import h5py
+
+    world = make(tmp_path / "toy", train=8, val=1, test=1)
+    detector, store = tmp_path / "d.safetensors", tmp_path / "r.h5"
+    _call("train", "--config", config, "--tables", world.tables, "--out", detector)
+    arguments = ("--detector", detector, "--out", store, "--quality", tmp_path / "q.json")
+    _call("extract", "--config", config, "--tables", world.tables, *arguments)
+    with h5py.File(store) as file:
+        place = file["boxes"].id.get_offset()  # pyright: ignore
+    with store.open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xff\xff")
+    result = CliRunner().invoke(app, ["verify", str(store)])
+    first = RegionStore(store).image_ids[0]
+    assert result.exit_code == 1 and f"{first}: the bytes do not give the checksum" in result.output
+
+
+def test_a_missing_store_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from vlp.cli import main; main()", "regions", "info", str(tmp_path / "no.h5")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("vlp: ") and "there is no region store" in done.stderr
+    assert "Traceback" not in done.stderr
