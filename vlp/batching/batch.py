@@ -35,6 +35,8 @@ class Batch:
     tags: Targets | None = None
     gumbel_2BG: Tensor | None = None
     """Noise for drawing hard negatives, [2, B, B]: of images, of texts."""
+    hardness: Tensor | None = None
+    """Negatives are drawn from p to this power: 1 is the paper's p, 0 uniform."""
     replace_image_B: Tensor | None = None
     """True where the negative pair keeps the text and gets another image."""
     labels_B: Tensor | None = None

@@ -198,8 +198,9 @@ def text_number(tokens: np.ndarray) -> int:
     return int.from_bytes(hashlib.blake2b(tokens.tobytes(), digest_size=8).digest(), "little") >> 1
 
 
-def add_negative_noise(batch: Batch, seed: int, step: int, rank: int) -> Batch:
+def add_negative_noise(batch: Batch, seed: int, step: int, rank: int, hardness: float = 1.0) -> Batch:
     """Noise for drawing hard negatives and the half whose image is replaced, from counters."""
+    batch.hardness = torch.tensor(hardness)
     size = len(batch)
     g = generator(seed, NOISE, step, rank)
     uniform = g.random((2, size, size)).clip(1e-12, 1 - 1e-12)

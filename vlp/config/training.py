@@ -26,6 +26,10 @@ class Optimisation(Part):
     checkpoint_minutes: float = Field(10, gt=0)
     keep_checkpoints: int = Field(2, ge=1)
     log_every: int = Field(10, ge=1)
+    negative_warmup: float = Field(0.0, ge=0, le=1)
+    """Share of the steps over which the draw of hard negatives goes from uniform to p(v2s), p(s2v): they are drawn
+    from p to the power h, h rising from 0 to 1. 0: from p at once, as in the paper; ITM of a model this small and
+    short-trained as the demo's does not get started on them (docs/log.md)."""
 
 
 class Stage(Optimisation):

@@ -12,23 +12,25 @@ import torch.distributed as dist
 
 from vlp.batching.batch import Batch
 from vlp.batching.collate import Collator, add_negative_noise
-from vlp.batching.order import DROPOUT, generator
+from vlp.batching.order import DROPOUT, generator, num_steps
 from vlp.config import Experiment
 from vlp.config.model import Masking
+from vlp.config.training import Optimisation
 from vlp.errors import InputError
 from vlp.models import directory
 from vlp.models.initialise import bert_directory, copy_bert, set_phrase_rows
 from vlp.models.mvptr import Mvptr, set_dropout
 from vlp.training.inputs import Inputs, Paths
 from vlp.training.loop import train
+from vlp.training.schedule import hardness
 from vlp.training.steps import PretrainingStep
 
 
 class CaptionPairs:
     """Pairs of a train caption and its image, masked."""
 
-    def __init__(self, collator: Collator, rates: Masking, seed: int) -> None:
-        self.collator, self.rates, self.seed = collator, rates, seed
+    def __init__(self, collator: Collator, rates: Masking, seed: int, o: Optimisation) -> None:
+        self.collator, self.rates, self.seed, self.optimisation = collator, rates, seed, o
         self.rows = np.flatnonzero(np.asarray(collator.texts.splits) == "train")
         if not len(self.rows):
             raise InputError("corpus", "holds no train caption.", "Check the splits of the captions table.")
@@ -41,7 +43,9 @@ class CaptionPairs:
         texts = self.rows[indices]
         images = [self.collator.texts.image_ids[t] for t in texts]
         batch = self.collator.masked(texts, images, self.rates, self.seed, step, places, global_size)
-        return add_negative_noise(batch, self.seed, step, rank)
+        o = self.optimisation
+        h = hardness(o, step, num_steps(len(self.rows), o.batch_size, o.epochs))
+        return add_negative_noise(batch, self.seed, step, rank, h)
 
 
 def new_model(inputs: Inputs) -> Mvptr:
@@ -74,7 +78,7 @@ def pretrain(
     step_module = PretrainingStep(model, o.losses)
     # Streams of the two stages differ, or stage 2 would see stage 1's masks and order again.
     seed = e.seed * 1000 + int(stage[-1])
-    source = CaptionPairs(inputs.collator("captions"), e.masking, seed)
+    source = CaptionPairs(inputs.collator("captions"), e.masking, seed, o)
     start = directory.digest(init) if init is not None else e.model.model_dump_json()
     fingerprint = inputs.fingerprint(
         stage, o.model_dump(), e.masking.model_dump(), e.lengths.model_dump(), e.model.model_dump(), seed, start

@@ -39,7 +39,8 @@ class Pairs(NamedTuple):
 
 def matched_and_negative(m: Mvptr, batch: Batch, states: Unimodal, coarse_BB: Tensor | None, cls_only: bool) -> Pairs:
     """Encode the batch's pairs and one hard negative for each (paper 3.3.2, 3.3.3); `coarse_BB` = U / tau."""
-    assert batch.gumbel_2BG is not None and batch.replace_image_B is not None
+    assert batch.gumbel_2BG is not None and batch.replace_image_B is not None and batch.hardness is not None
+    coarse_BB = None if coarse_BB is None else batch.hardness * coarse_BB
     text_N, image_N, valid = hard_negatives(
         coarse_BB, batch.image_B, batch.text_B, batch.gumbel_2BG, batch.replace_image_B
     )
