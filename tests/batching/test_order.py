@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,7 +41,7 @@ def test_grouping_keeps_every_pool(lengths: list[int], batch: int, pool: int) ->
     plain = np.concatenate([batch_indices(len(lengths), batch, 1, s) for s in steps])
     assert sorted(np.concatenate(grouped)) == sorted(plain)
     spans = sorted((min(lengths[i] for i in g), max(lengths[i] for i in g)) for g in grouped)
-    assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[1] <= b[0] for a, b in pairwise(spans))
 
 
 def test_long_batches_come_at_any_time() -> None:

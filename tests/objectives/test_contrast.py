@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.multiprocessing.spawn import spawn
 
 from vlp.objectives import hard_negatives, itm, s_wpg, vsc, wpg
 
@@ -78,7 +78,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     text, image = (F.normalize(data[k] @ weight, dim=-1) for k in ("text", "image"))
     loss = vsc(text, image, log_scale.exp(), data["images"], data["texts"]).mean()
     loss.backward()
-    mp.spawn(_two_ranks, (str(tmp_path),), nprocs=2)
+    spawn(_two_ranks, (str(tmp_path),), nprocs=2)
     out = torch.load(tmp_path / "out.pt", weights_only=True)
     torch.testing.assert_close(out["loss"], loss.detach(), rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(out["weight"], weight.grad, rtol=1e-10, atol=1e-10)

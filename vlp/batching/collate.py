@@ -41,11 +41,22 @@ class Vocabulary:
         from tokenizers import Tokenizer
 
         t = Tokenizer.from_file(str(tokenizer))
-        special = [t.token_to_id(s) for s in ("[CLS]", "[SEP]", "[MASK]", "[PAD]", "[UNK]")]
-        if None in special:
-            raise InputError(tokenizer, "lacks one of BERT's special tokens.", "Name a BERT tokenizer.")
+        special: dict[str, int] = {}
+        for name in ("[CLS]", "[SEP]", "[MASK]", "[PAD]", "[UNK]"):
+            number = t.token_to_id(name)
+            if number is None:
+                raise InputError(tokenizer, f"lacks BERT's special token {name}.", "Name a BERT tokenizer.")
+            special[name] = number
         words = t.get_vocab_size()
-        return cls(*special[:4], words, max(rows - words, 0), np.setdiff1d(np.arange(words), special))
+        return cls(
+            cls=special["[CLS]"],
+            sep=special["[SEP]"],
+            mask=special["[MASK]"],
+            pad=special["[PAD]"],
+            word_rows=words,
+            phrase_rows=max(rows - words, 0),
+            word_choices=np.setdiff1d(np.arange(words), list(special.values())),
+        )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,21 @@ def sync(config: ConfigPath, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def follow(
+    config: ConfigPath,
+    driver: Annotated[int, typer.Option(help="Process id: ends when that process has ended.")],
+    overrides: Overrides = None,
+) -> None:
+    """Keep the mirror up to date while a workflow runs; the Snakefile starts this."""
+    import os
+
+    from vlp.tracking import mirror
+
+    os.nice(19)
+    mirror.follow(experiment(config, overrides), driver)
+
+
+@app.command()
 def ui(
     config: ConfigPath,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,

@@ -43,7 +43,7 @@ class Split(Part):
 
     rename: dict[str, str] = {"train": "train", "val": "val", "test": "test"}
     """Source split -> ours; a source split that is not named here is left out."""
-    set_apart: int = Field(0, ge=0)
+    set_apart: int = Field(default=0, ge=0)
     """So many train images, drawn by a hash of their ids, become `val` (for selection)."""
 
 
@@ -71,7 +71,7 @@ class Data(Part):
     phrase_boxes: Source | None = None
     objects: Source | None = None
     referring: Source | None = None
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
     """Keep at most so many images of each split: for trials."""
     on_bad_record: Literal["skip", "stop"] = "skip"
     """A bad record is skipped, counted and reported, or ends the command."""

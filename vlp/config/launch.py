@@ -12,14 +12,14 @@ class Resources(Part):
 
     executor: Literal["inline", "local", "slurm"] = "local"
     """inline: in the calling process, one task; local, slurm: through submitit."""
-    nodes: int = Field(1, ge=1)
-    tasks_per_node: int = Field(1, ge=1)
-    gpus_per_node: int = Field(0, ge=0)
-    cpus_per_task: int = Field(1, ge=1)
-    threads: int = Field(1, ge=1)
+    nodes: int = Field(default=1, ge=1)
+    tasks_per_node: int = Field(default=1, ge=1)
+    gpus_per_node: int = Field(default=0, ge=0)
+    cpus_per_task: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1)
     """CPU threads of each task: fixed, since results depend on it."""
     memory_gb: int | None = None
-    minutes: int = Field(60 * 24, ge=1)
+    minutes: int = Field(default=60 * 24, ge=1)
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
@@ -31,7 +31,7 @@ class Resources(Part):
 class Launch(Part):
     pretraining: Resources = Resources()
     finetuning: Resources = Resources(executor="inline")
-    cpu_threads: int = Field(1, ge=1)
+    cpu_threads: int = Field(default=1, ge=1)
     """Threads of the detector, the extraction and the predictions."""
 
 

@@ -11,22 +11,22 @@ from vlp.config.base import Part
 class Detector(Part):
     """A torchvision Faster R-CNN with a small backbone, trained on the train images' object boxes."""
 
-    width: int = Field(24, ge=8)
+    width: int = Field(default=24, ge=8)
     """Channels of the first stage of the backbone; each of the next stages doubles them."""
-    feature_size: int = Field(128, ge=16)
+    feature_size: int = Field(default=128, ge=16)
     """Size of the pooled box feature, D of the region store."""
-    image_size: int = Field(160, ge=64)
-    epochs: float = Field(3.0, gt=0)
+    image_size: int = Field(default=160, ge=64)
+    epochs: float = Field(default=3.0, gt=0)
     train_images: int | None = None
     """Use only the first so many train images."""
-    batch_size: int = Field(4, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
-    score_threshold: float = Field(0.2, ge=0, le=1)
+    batch_size: int = Field(default=4, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    score_threshold: float = Field(default=0.2, ge=0, le=1)
     """Regions that reach it carry their class; only they give tags."""
-    nms_threshold: float = Field(0.5, gt=0, le=1)
-    min_regions: int = Field(8, ge=0)
+    nms_threshold: float = Field(default=0.5, gt=0, le=1)
+    min_regions: int = Field(default=8, ge=0)
     """Where fewer reach the threshold, the next best regions are kept too, without a class (VinVL: at least 10)."""
-    max_regions: int = Field(20, ge=1)
+    max_regions: int = Field(default=20, ge=1)
 
 
 class Regions(Part):

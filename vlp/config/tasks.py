@@ -11,7 +11,7 @@ from vlp.config.training import Optimisation
 
 class Task(Part):
     optimisation: Optimisation
-    evaluations: int = Field(5, ge=1)
+    evaluations: int = Field(default=5, ge=1)
     """So many times, evenly spaced over the run, val is scored; the best weights are kept."""
     lengths: Lengths | None = None
     """None: those of pre-training."""
@@ -21,16 +21,16 @@ class Task(Part):
 
 
 class Retrieval(Task):
-    captions_reranked: int = Field(128, ge=1)
+    captions_reranked: int = Field(default=128, ge=1)
     """k_c: captions kept for each image (paper 4.2.1)."""
-    images_reranked: int = Field(64, ge=1)
+    images_reranked: int = Field(default=64, ge=1)
     """k_i: images kept for each caption."""
 
 
 class Vqa(Task):
     answers: str | None = None
     """File with the answer list (JSON, index = label); None: the answers of the train split."""
-    min_answer_count: int = Field(9, ge=1)
+    min_answer_count: int = Field(default=9, ge=1)
 
 
 class Entailment(Task):
@@ -39,7 +39,7 @@ class Entailment(Task):
 
 class Grounding(Task):
     objective: Literal["mse", "cross_entropy"] = "mse"
-    layer: int = Field(3, ge=1)
+    layer: int = Field(default=3, ge=1)
     """Multimodal layer whose states are compared, counted from 1."""
 
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from vlp.config.launch import Resources
 from vlp.errors import VlpError
 
 LOG_LINES = 30
+ASK_SECONDS = 20.0
+"""SLURM is asked at least so often; submitit asks ever more rarely, in the end every ten minutes."""
 
 
 def run(function: Callable[..., Any], kwargs: dict[str, Any], resources: Resources, folder: Path, name: str) -> Any:
@@ -35,18 +38,20 @@ def run(function: Callable[..., Any], kwargs: dict[str, Any], resources: Resourc
         return _inline(function, kwargs, resources, folder)
     import submitit
 
-    jobs = folder / "jobs"
-    jobs.mkdir(parents=True, exist_ok=True)
+    # A folder for each start: job ids come again (local: process ids; SLURM: a cluster set up anew), and submitit takes
+    # a result that lies there already for the job's.
+    jobs = folder / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    jobs.mkdir(parents=True)
     executor = submitit.AutoExecutor(folder=jobs / "%j", cluster=resources.executor)
     executor.update_parameters(name=name, **parameters(resources))
     local = resources.executor == "local"
-    task = Task(function, kwargs, resources.threads, folder, os.getpid() if local else None)
-    job = executor.submit(task)
+    job = executor.submit(Task(function, kwargs, resources.threads, jobs, os.getpid() if local else None))
     print(f"{name}: {resources.executor} job {job.job_id}, log {job.paths.stdout}", flush=True)
     previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         for s in previous:
             signal.signal(s, _interrupt)
+        _wait(job)
         return job.results()[0]
     except KeyboardInterrupt:
         job.cancel()
@@ -92,7 +97,7 @@ class Task:
     function: Callable[..., Any]
     kwargs: dict[str, Any]
     threads: int
-    folder: Path
+    jobs: Path
     driver: int | None
     """Process to die with (local executor): else a killed driver leaves a training behind that nobody waits for."""
 
@@ -105,8 +110,11 @@ class Task:
         environment = JobEnvironment()
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         os.environ["OMP_NUM_THREADS"] = str(self.threads)
-        rendezvous = self.folder / "jobs" / f"rendezvous-{environment.job_id}" if self.driver is not None else None
-        return call(self.function, self.kwargs, self.threads, rendezvous)
+        rendezvous = self.jobs / f"rendezvous-{environment.job_id}" if self.driver is not None else None
+        result = call(self.function, self.kwargs, self.threads, rendezvous)
+        # Not after a failure: the other ranks would fail too, before this rank has written what went wrong.
+        leave_process_group()
+        return result
 
     def checkpoint(self, *_: Any) -> Any:
         """submitit asks for this when the job is preempted: the same task again, which resumes from its checkpoint."""
@@ -117,15 +125,18 @@ class Task:
 
 def call(function: Callable[..., Any], kwargs: dict[str, Any], threads: int, rendezvous: Path | None) -> Any:
     import torch
-    import torch.distributed as dist
 
     from vlp.training.engine import init_process_group
 
     torch.set_num_threads(threads)
     init_process_group(rendezvous)
-    try:
-        return function(**kwargs)
-    finally:
+    return function(**kwargs)
+
+
+def leave_process_group() -> None:
+    import torch.distributed as dist
+
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 
@@ -136,12 +147,15 @@ def _inline(function: Callable[..., Any], kwargs: dict[str, Any], resources: Res
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     os.environ.update(zip(names, ("0", "1", "0", "1", "127.0.0.1", "0"), strict=True))
     with tempfile.TemporaryDirectory(prefix="vlp-") as scratch:
-        return call(function, kwargs, resources.threads, Path(scratch) / "rendezvous")
+        try:
+            return call(function, kwargs, resources.threads, Path(scratch) / "rendezvous")
+        finally:
+            leave_process_group()
 
 
 def _die_with(driver: int) -> None:
     def watch() -> None:
-        while Path(f"/proc/{driver}").exists():
+        while _lives(driver):
             time.sleep(1.0)
         sys.stderr.write("the driver is gone: this training ends; the next run resumes from its checkpoint\n")
         sys.stderr.flush()
@@ -151,12 +165,34 @@ def _die_with(driver: int) -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
+def _lives(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"  # a zombie whose parent does not ask for it stays for ever
+
+
+def _wait(job: Any) -> None:
+    asked = time.monotonic()
+    while not job.done():
+        time.sleep(0.5)
+        if time.monotonic() - asked > ASK_SECONDS:
+            job.get_info(mode="force")
+            asked = time.monotonic()
+
+
 def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
 def _failure(name: str, job: Any, error: Exception) -> str:
-    path = Path(job.paths.stderr)
+    """Shows the log of the rank that failed first: the others fail for the want of it."""
+    from submitit.core.utils import pickle_load
+
+    ranks = [job.task(i).paths for i in range(job.num_tasks)]
+    failed = [p for p in ranks if p.result_pickle.exists() and pickle_load(p.result_pickle)[0] == "error"]
+    path = min(failed, key=lambda p: p.result_pickle.stat().st_mtime_ns, default=ranks[0]).stderr
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     tail = "\n".join(lines[-LOG_LINES:])
     return f"{name}: job {job.job_id} failed ({type(error).__name__}). Its log: {path}\n{tail}"

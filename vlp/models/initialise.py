@@ -102,7 +102,7 @@ def set_phrase_rows(model: Mvptr, word_ids: list[list[int]]) -> None:
 
 
 def set_answer_rows(model: Mvptr, answer_ids: list[list[int]]) -> None:
-    """Each answer's row and bias are means of the MLM head's over the answer's tokens (A.3.2); its transform is copied."""
+    """Rows and biases: means of the MLM head's over each answer's tokens; the transform is copied (A.3.2)."""
     with torch.no_grad():
         for ours, theirs in (("dense", "dense"), ("norm", "norm")):
             getattr(model.answer_head, ours).load_state_dict(getattr(model.mlm_head, theirs).state_dict())

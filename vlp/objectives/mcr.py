@@ -63,7 +63,7 @@ def matched_labels(log_p_MV: Tensor, label_M: Tensor, concept_M: np.ndarray, sam
         begin += k * k * n
         slots, labels = linear_sum_assignment(np.nan_to_num(cost, nan=1.0))
         for s, t in zip(group[slots], group[labels], strict=True):
-            result[starts[s] : starts[s] + n] = np.arange(starts[t], starts[t] + n)
+            result[int(starts[s]) : int(starts[s]) + n] = np.arange(int(starts[t]), int(starts[t]) + n)
     return result
 
 

@@ -64,6 +64,33 @@ def sync(experiment: Experiment) -> int:
     return len(paths)
 
 
+def follow(experiment: Experiment, driver: int, every: float = 10.0) -> None:
+    """Mirror every journal that changes, until the process `driver` is gone and all it left is mirrored.
+
+    One process for a whole workflow: MLflow takes seconds to import, too many to pay in every rule.
+    """
+    folder, done = experiment.folder / "journals", {}
+    running = True
+    while running:
+        running = _alive(driver)
+        changed = {p: p.stat().st_mtime_ns for p in sorted(folder.glob("*.jsonl"))}
+        late = [p for p, at in changed.items() if done.get(p) != at]
+        if late and mirror_quietly(experiment, late):
+            done |= {p: changed[p] for p in late}
+        if running:
+            time.sleep(every)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def mirror(experiment: Experiment, paths: Iterable[Path], patience: float = PATIENCE) -> None:
     """Bring the runs in `paths` up to date in the store, each as a child of the experiment's parent run.
 

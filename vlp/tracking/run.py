@@ -23,6 +23,8 @@ from vlp.files import sha256
 from vlp.tracking import journal as journals
 
 Paths = Mapping[str, str | Path]
+FOLLOWED = "VLP_TRACKING_FOLLOWED"
+"""Set where one process mirrors for all: a run then leaves its journal to it."""
 
 
 class Terminated(SystemExit):
@@ -119,7 +121,7 @@ def track(
             peak_memory_bytes=_peak_memory(),
         )
         journal.close()
-        if experiment.tracking.enabled:
+        if experiment.tracking.enabled and FOLLOWED not in os.environ:
             from vlp.tracking.mirror import mirror_quietly
 
             mirror_quietly(experiment, [path])

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from vlp.errors import VlpError
+from vlp.errors import InputError, VlpError
 from vlp.files import raise_if_full, read_json, sha256, write_json
 
 MANIFEST = "manifest.json"
@@ -44,7 +44,9 @@ def save(engine: Any, folder: Path, step: int, fingerprint: str, keep: int, stat
         shutil.rmtree(final, ignore_errors=True)
         temporary.replace(final)
         _sync(folder)
-        for old in sorted(folder.glob("step-*"))[:-keep]:
+        # A later one was passed over by `newest`; it must not count as one of those that are kept.
+        kept = sorted(p for p in folder.glob("step-*") if p.name <= final.name)[-keep:]
+        for old in set(folder.glob("step-*")) - set(kept):
             shutil.rmtree(old)
     dist.barrier()
     return final
@@ -53,10 +55,12 @@ def save(engine: Any, folder: Path, step: int, fingerprint: str, keep: int, stat
 def newest(folder: Path, fingerprint: str) -> tuple[Path, dict[str, Any]] | None:
     """The newest checkpoint that is whole and was made from the same inputs; others are named and passed over."""
     for path in sorted(folder.glob("step-*"), reverse=True):
-        manifest = read_json(path / MANIFEST) if (path / MANIFEST).exists() else None
-        if manifest is None:
-            print(f"{path}: no manifest, so it is incomplete; it is not used.", flush=True)
-        elif manifest["fingerprint"] != fingerprint:
+        try:
+            manifest = read_json(path / MANIFEST)
+        except InputError as error:
+            print(f"{path}: no whole manifest ({error.problem}); it is not used.", flush=True)
+            continue
+        if manifest["fingerprint"] != fingerprint:
             print(f"{path}: made from other inputs or settings; it is not used.", flush=True)
         elif bad := [n for n, d in manifest["files"].items() if not (path / n).exists() or sha256(path / n) != d]:
             print(f"{path}: damaged ({', '.join(bad)}); it is not used.", flush=True)

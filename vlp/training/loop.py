@@ -95,6 +95,7 @@ def train(
     folder, best = run_dir / "checkpoints", Best(run_dir / "best.safetensors", fingerprint)
     found = checkpoint.newest(folder, fingerprint)
     start = checkpoint.restore(engine, *found) if found else 0
+    dist.barrier()  # before rank 0 removes what another rank may still be looking at
     if not found and rank == 0:
         for stale in (folder, run_dir / "journal.jsonl"):
             shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
@@ -142,7 +143,7 @@ def train(
                 if rank == 0 and journal:
                     journal.write(step + 1, {"val_score": score})
                     best.offer(model, step + 1, score)
-            due = torch.tensor([float(time.monotonic() - saved > 60 * o.checkpoint_minutes)])
+            due = torch.tensor([float(time.monotonic() - saved > 60 * o.checkpoint_minutes)], device=device)
             if world > 1:
                 dist.broadcast(due, 0)
             if due.item() and step + 1 < total:

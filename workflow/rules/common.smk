@@ -1,5 +1,7 @@
 # The resolved experiment, and helpers for paths. No logic of the rules themselves.
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,8 +56,26 @@ def part(*names):
     return describe
 
 
-# How every rule calls the command.
-CALL = {"vlp": f"{Path(sys.executable).parent}/vlp", "config": RESOLVED}
+# How every rule calls the command; one process beside the workflow mirrors the journals of all to MLflow.
+VLP = f"{Path(sys.executable).parent}/vlp"
+CALL = {"vlp": f"VLP_TRACKING_FOLLOWED=1 {VLP}", "config": RESOLVED}
+FOLLOW_LOG = at("logs/tracking.log")
+
+
+def follow(driver):
+    """Start the mirror beside the workflow; it ends by itself after process `driver`."""
+    Path(FOLLOW_LOG).parent.mkdir(parents=True, exist_ok=True)
+    command = [VLP, "tracking", "follow", "--config", RESOLVED, "--driver", str(driver)]
+    with open(FOLLOW_LOG, "a") as log:
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
 MODEL = "model.safetensors"
 TASKS = [
     name

@@ -1,0 +1,121 @@
+"""The whole chain on a handful of images, as a user runs it: raw images to the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+VLP = Path(sys.executable).parent
+
+
+def snakemake(results: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    override = results.parent / "override.yaml"
+    override.write_text(f"results: {results}\n")
+    command = [str(VLP / "snakemake"), "--profile", "workflow/profiles/default", "--cores", "2", *arguments]
+    command += ["--configfile", "configs/smoke.yaml", str(override)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return done
+
+
+def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Rules of a dry run and how often each would run."""
+    text = done.stdout + done.stderr
+    if "Job stats:" not in text:
+        return {}
+    table = text.split("Job stats:")[1].split("total")[0]
+    return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+) +(\d+)$", table, re.M) if m[1] != "all"}
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("smoke") / "results"
+    snakemake(folder)
+    return folder / "smoke"
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open() as f:
+        return list(csv.DictReader(f))
+
+
+def test_every_task_has_rows_beside_chance(smoke: Path) -> None:
+    found = rows(smoke)
+    by_task = {t: [r for r in found if r["task"] == t] for t in ("retrieval", "vqa", "entailment", "grounding")}
+    for task, own in by_task.items():
+        assert own, task
+        assert {r["split"] for r in own} == {"test"}
+        assert all(re.fullmatch(r"-?\d+\.\d{6}", r["value"]) for r in own)
+        measured = [r for r in own if r["metric"] in ("RSUM", "accuracy")]
+        assert measured and all(r["chance"] and r["blind"] for r in measured), task
+        assert all(re.fullmatch(r"[0-9a-f]{64}", r["checkpoint_sha256"]) for r in own)
+    assert {r["stage"] for r in by_task["grounding"]} == {"pre-trained", "fine-tuned"}
+    assert any(r["task"] == "detection" and r["metric"] == "recall" for r in found)
+
+
+def test_report_is_self_contained(smoke: Path) -> None:
+    page = (smoke / "report.html").read_text()
+    assert "<svg" in page
+    assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
+
+
+def test_second_run_has_nothing_to_do(smoke: Path) -> None:
+    assert planned(snakemake(smoke.parent, "--dry-run")) == {}
+
+
+def test_touching_an_input_reruns_what_depends_on_it(smoke: Path) -> None:
+    (smoke / "regions" / "quality.json").touch()
+    assert set(planned(snakemake(smoke.parent, "--dry-run"))) == {"results", "report"}
+    (smoke / "predictions" / "vqa.full.test.parquet").touch()
+    assert set(planned(snakemake(smoke.parent, "--dry-run"))) == {"results", "report"}
+    (smoke / "models" / "stage2" / "model.safetensors").touch()
+    assert planned(snakemake(smoke.parent, "--dry-run")) == {"finetune": 7, "predict": 8, "results": 1, "report": 1}
+
+
+def test_every_rule_is_a_run_under_one_parent(smoke: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{smoke / 'mlflow.db'}")
+    experiments = [e.experiment_id for e in client.search_experiments() if e.name != "Default"]
+    runs = client.search_runs(experiments, max_results=200)
+    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    children = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
+    assert len(parents) == 1
+    assert {r.data.tags["mlflow.parentRunId"] for r in children} == {parents[0].info.run_id}
+    assert all(r.info.status == "FINISHED" for r in children)
+    journals = {p.stem for p in (smoke / "journals").glob("*.jsonl")}
+    assert {r.data.tags["rule"] for r in children} == journals
+    stage2 = next(r for r in children if r.data.tags["rule"] == "stage2")
+    assert "loss_wpg" in stage2.data.metrics
+    assert client.get_metric_history(stage2.info.run_id, "loss")
+
+
+def test_lineage_walks_back_to_the_raw_data(smoke: Path) -> None:
+    command = [str(VLP / "vlp"), "tracking", "lineage", "--config", str(smoke / "experiment.yaml")]
+    done = subprocess.run([*command, str(smoke / "results.csv")], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for rule in ("results", "predict-vqa.full.test", "finetune-vqa.full", "stage2", "stage1", "corpus", "shapes"):
+        assert re.search(rf"^{re.escape(rule)} ", done.stdout, re.M), rule
+
+
+def test_a_wrong_key_is_named(tmp_path: Path) -> None:
+    override = tmp_path / "wrong.yaml"
+    override.write_text("model: {hiden_size: 64}\n")
+    command = [str(VLP / "snakemake"), "-n", "--configfile", "configs/smoke.yaml", str(override)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "model.hiden_size: unknown key; did you mean hidden_size?" in done.stdout + done.stderr
+
+
+def test_the_corpus_says_what_it_left_out(smoke: Path) -> None:
+    summary = json.loads((smoke / "tables" / "summary.json").read_text())
+    assert summary["counts"]["images"] == {"train": 120, "val": 40, "test": 40}
+    assert summary["skipped"] == []
