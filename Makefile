@@ -1,6 +1,6 @@
 # demo: the whole chain on the embedded data.  test, test-slurm, test-long, lint: the checks.
 # lock: resolve envs/requirements.in again.  ui: browse the demo's runs in MLflow.
-.PHONY: demo flickr-mini ui test test-slurm test-long lint lock env
+.PHONY: demo ui test test-slurm test-long lint lock env
 .DEFAULT_GOAL := demo
 PYTHON ?= python3.11
 VENV := .venv
@@ -21,8 +21,12 @@ $(VENV)/.ready: envs/lock.txt pyproject.toml
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+# One run at a time; the lock goes with its process, so nothing has to be unlocked after a kill.
 demo: env
-	$(BIN)/snakemake --profile workflow/profiles/default --configfile $(CONFIG)
+	@mkdir -p results
+	flock --nonblock --conflict-exit-code 75 results/.$(EXPERIMENT).lock \
+	  $(BIN)/snakemake --profile workflow/profiles/default --nolock --configfile $(CONFIG) \
+	  || { [ $$? -ne 75 ] || echo "another run of $(EXPERIMENT) is at work in this folder"; exit 1; }
 	@echo "The report: results/$(EXPERIMENT)/report.html    The runs: make ui"
 
 ui: env

@@ -45,7 +45,9 @@ def write_inputs(folder: Path) -> Paths:
             (s, c), (t, d) = [(SHAPES[a], COLOURS[b]) for a, b in zip(shapes, colours, strict=True)]
             first, second = f"a {c} {s}", f"a {c} {s} and one more {d} {t}"
             for n, (text, named) in enumerate(((first, [(s, c)]), (second, [(s, c), (t, d)]))):
-                captions.append({"caption_id": f"t/{i:02}#{n}", "image_id": f"t/{i:02}", "text": text, "split": "train"})
+                captions.append(
+                    {"caption_id": f"t/{i:02}#{n}", "image_id": f"t/{i:02}", "text": text, "split": "train"}
+                )
                 phrases[text] = [Phrase("attribute", pair, _words(text, *pair)) for pair in dict.fromkeys(named)]
     for name in SCHEMAS:
         write_table(tables, name, captions if name == "captions" else [])
@@ -84,6 +86,7 @@ def experiment(**optimisation: Any) -> Experiment:
             "multimodal_layers": 1,
             "grounding_layer": 1,
             "max_positions": 32,
+            "attention_dropout": 0.0,
         },
         "pretraining": {
             "stage1": {**o, "losses": ["mcr_visual", "mcr_text", "vsc"]},

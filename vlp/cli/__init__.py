@@ -22,7 +22,9 @@ def main() -> None:
     import typer
 
     from vlp.errors import VlpError
+    from vlp.launch.driver import end_with_driver
 
+    end_with_driver()
     app = typer.Typer(help="Vision-language pre-training from raw images to a table.", no_args_is_help=True)
     named = [a for a in sys.argv[1:2] if a in GROUPS]
     for name in named or GROUPS:

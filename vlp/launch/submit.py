@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 
 from vlp.config.launch import Resources
 from vlp.errors import VlpError
+from vlp.launch.driver import when_gone
 
 LOG_LINES = 30
 ASK_SECONDS = 20.0
@@ -45,7 +45,10 @@ def run(function: Callable[..., Any], kwargs: dict[str, Any], resources: Resourc
     executor = submitit.AutoExecutor(folder=jobs / "%j", cluster=resources.executor)
     executor.update_parameters(name=name, **parameters(resources))
     local = resources.executor == "local"
-    job = executor.submit(Task(function, kwargs, resources.threads, jobs, os.getpid() if local else None))
+    try:
+        job = executor.submit(Task(function, kwargs, resources.threads, jobs, os.getpid() if local else None))
+    except Exception as error:
+        raise VlpError(f"{name}: the job was not taken by {resources.executor}: {error}") from error
     print(f"{name}: {resources.executor} job {job.job_id}, log {job.paths.stdout}", flush=True)
     previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -105,8 +108,10 @@ class Task:
         from submitit import JobEnvironment
         from submitit.helpers import TorchDistributedEnvironment
 
+        from vlp.training.engine import leave_process_group
+
         if self.driver is not None:
-            _die_with(self.driver)
+            when_gone(self.driver, _end_alone)
         environment = JobEnvironment()
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         os.environ["OMP_NUM_THREADS"] = str(self.threads)
@@ -133,14 +138,9 @@ def call(function: Callable[..., Any], kwargs: dict[str, Any], threads: int, ren
     return function(**kwargs)
 
 
-def leave_process_group() -> None:
-    import torch.distributed as dist
-
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
 def _inline(function: Callable[..., Any], kwargs: dict[str, Any], resources: Resources, folder: Path) -> Any:
+    from vlp.training.engine import leave_process_group
+
     if resources.nodes * resources.tasks_per_node != 1:
         raise VlpError("launch: the executor `inline` runs one task; use `local` for several on this host.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,24 +153,10 @@ def _inline(function: Callable[..., Any], kwargs: dict[str, Any], resources: Res
             leave_process_group()
 
 
-def _die_with(driver: int) -> None:
-    def watch() -> None:
-        while _lives(driver):
-            time.sleep(1.0)
-        sys.stderr.write("the driver is gone: this training ends; the next run resumes from its checkpoint\n")
-        sys.stderr.flush()
-        os._exit(3)
-
-    if Path("/proc").exists():
-        threading.Thread(target=watch, daemon=True).start()
-
-
-def _lives(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"  # a zombie whose parent does not ask for it stays for ever
+def _end_alone() -> None:
+    sys.stderr.write("the driver is gone: this training ends; the next run resumes from its checkpoint\n")
+    sys.stderr.flush()
+    os._exit(3)
 
 
 def _wait(job: Any) -> None:

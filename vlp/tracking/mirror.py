@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from vlp.config import Experiment
+from vlp.launch.driver import alive
 from vlp.tracking import journal as journals
 from vlp.tracking.run import config_digest, flatten
 
@@ -72,23 +73,13 @@ def follow(experiment: Experiment, driver: int, every: float = 10.0) -> None:
     folder, done = experiment.folder / "journals", {}
     running = True
     while running:
-        running = _alive(driver)
+        running = alive(driver)
         changed = {p: p.stat().st_mtime_ns for p in sorted(folder.glob("*.jsonl"))}
         late = [p for p, at in changed.items() if done.get(p) != at]
         if late and mirror_quietly(experiment, late):
             done |= {p: changed[p] for p in late}
         if running:
             time.sleep(every)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def mirror(experiment: Experiment, paths: Iterable[Path], patience: float = PATIENCE) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,17 @@ def init_process_group(rendezvous: Path | None) -> None:
             rank=int(os.environ["RANK"]),
             world_size=int(os.environ["WORLD_SIZE"]),
         )
+
+
+def leave_process_group() -> None:
+    """Once deepspeed is in use it must leave, or a later training in this process meets the groups it holds."""
+    if not dist.is_initialized():
+        return
+    comm = sys.modules.get("deepspeed.comm.comm")
+    if comm is not None and comm.cdb is not None:
+        comm.destroy_process_group()
+    else:
+        dist.destroy_process_group()
 
 
 def initialise(module: nn.Module, o: Optimisation) -> Any:

@@ -10,7 +10,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from vlp.config import build, json_schema, resolve_extends
-from vlp.errors import ConfigError
+from vlp.data.readers import source_files
+from vlp.errors import ConfigError, VlpError
 from vlp.files import write_text
 
 if not config:
@@ -58,7 +59,9 @@ def part(*names):
 
 # How every rule calls the command; one process beside the workflow mirrors the journals of all to MLflow.
 VLP = f"{Path(sys.executable).parent}/vlp"
-CALL = {"vlp": f"VLP_TRACKING_FOLLOWED=1 {VLP}", "config": RESOLVED}
+CALL = {"vlp": VLP, "config": RESOLVED}
+# A command ends with the workflow that started it, or a new workflow would find a second writer.
+shell.prefix(f"export VLP_TRACKING_FOLLOWED=1 VLP_DRIVER={os.getpid()}; ")
 FOLLOW_LOG = at("logs/tracking.log")
 
 
@@ -92,6 +95,16 @@ TABLES = [
     "objects",
     "referring",
 ]
+
+
+def raw_files():
+    """What the tables are read from: the generator's manifest, or every annotation file of the source."""
+    if EXPERIMENT.data.generator is not None:
+        return [at("raw/manifest.json")]
+    try:
+        return sorted(map(str, source_files(EXPERIMENT).values()))
+    except VlpError as error:
+        raise WorkflowError(str(error)) from error
 
 
 def model_of(wildcards):

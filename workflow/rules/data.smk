@@ -18,7 +18,7 @@ if EXPERIMENT.data.generator is not None:
 
 rule tables:
     input:
-        at("raw/manifest.json") if EXPERIMENT.data.generator is not None else [],
+        raw_files(),
     output:
         expand(at("tables/{table}.parquet"), table=TABLES),
         at("tables/summary.json"),

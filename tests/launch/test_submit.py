@@ -1,0 +1,104 @@
+"""Inline and local executors; resources in submitit's words. SLURM itself: tests/slurm."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch.distributed as dist
+
+from tests.launch import jobs
+from tests.training.tiny_run import ROOT
+from vlp.config.launch import Resources
+from vlp.errors import VlpError
+from vlp.launch import run
+from vlp.launch.driver import alive
+from vlp.launch.submit import parameters
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.1)
+    return true()
+
+
+def test_inline_runs_one_task_here(tmp_path: Path) -> None:
+    found = run(jobs.about, {"value": 2.0}, Resources(executor="inline"), tmp_path / "run", "about")
+    assert found == {"total": 2.0, "threads": 1, "nodes": ["here"], "world": 1}
+    assert not dist.is_initialized()
+    with pytest.raises(VlpError, match="row 7 is bad"):
+        run(jobs.fail, {"rank": 0}, Resources(executor="inline"), tmp_path / "run", "fail")
+    assert not dist.is_initialized()
+    with pytest.raises(VlpError, match="use `local`"):
+        run(jobs.about, {"value": 2.0}, Resources(executor="inline", tasks_per_node=2), tmp_path / "run", "about")
+
+
+def test_local_runs_every_rank_and_gives_what_rank_0_returned(tmp_path: Path) -> None:
+    resources = Resources(executor="local", tasks_per_node=2, threads=2)
+    found = run(jobs.about, {"value": 2.0}, resources, tmp_path / "run", "about")
+    assert found == {"total": 5.0, "threads": 2, "nodes": ["here", "here"], "world": 2}
+
+
+def test_a_failed_rank_is_the_one_whose_log_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(VlpError) as error:
+        run(jobs.fail, {"rank": 1}, Resources(tasks_per_node=2), tmp_path / "run", "broken")
+    message = str(error.value)
+    assert "broken: job" in message and "row 7 is bad" in message
+    log = next((tmp_path / "run").glob("jobs/*/*/*_1_log.err"))
+    assert str(log) in message and "rank 1 is here" in log.read_text()
+    assert str(log.parent) in capsys.readouterr().out  # a job's log is named when it starts
+
+
+def test_a_killed_driver_takes_its_training_with_it(tmp_path: Path) -> None:
+    driver = subprocess.Popen([sys.executable, "-m", "tests.launch.jobs", str(tmp_path)], cwd=ROOT)
+    try:
+        assert wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2, 60)
+        ranks = [int(p.read_text()) for p in tmp_path.glob("*.pid")]
+        assert all(alive(r) for r in ranks)
+    finally:
+        driver.kill()
+    # Nobody has asked for the driver yet, so it is a zombie, as it stays where process 1 does not reap.
+    assert wait_until(lambda: not any(alive(r) for r in ranks), 10)
+    driver.wait()
+    assert "the driver is gone" in next(tmp_path.glob("jobs/*/*/*_0_log.err")).read_text()
+
+
+def test_resources_in_submitits_words() -> None:
+    wanted = Resources(
+        executor="slurm",
+        nodes=2,
+        tasks_per_node=8,
+        gpus_per_node=8,
+        cpus_per_task=6,
+        memory_gb=200,
+        minutes=90,
+        partition="long",
+        account="vision",
+        qos="high",
+        constraint="h200",
+        signal_delay_seconds=60,
+        extra={"exclusive": True},
+    )
+    assert parameters(wanted) == {
+        "nodes": 2,
+        "tasks_per_node": 8,
+        "gpus_per_node": 8,
+        "cpus_per_task": 6,
+        "mem_gb": 200,
+        "timeout_min": 90,
+        "slurm_partition": "long",
+        "slurm_account": "vision",
+        "slurm_qos": "high",
+        "slurm_constraint": "h200",
+        "slurm_signal_delay_s": 60,
+        "slurm_additional_parameters": {"requeue": True, "exclusive": True},
+    }
+    # What is not given is left to the cluster; a local job knows none of it.
+    least = parameters(Resources(executor="slurm"))
+    assert not {"slurm_partition", "slurm_account", "slurm_qos", "slurm_constraint", "mem_gb"} & set(least)
+    assert set(parameters(Resources())) == {"nodes", "tasks_per_node", "gpus_per_node", "timeout_min"}
