@@ -1,7 +1,5 @@
 """Phrases, the text vocabulary, and the lengths that hold for every input (paper 3.1, 4.1)."""
 
-from pathlib import Path
-
 from pydantic import Field
 
 from vlp.config.base import Part
@@ -29,6 +27,3 @@ class Lengths(Part):
     phrases: int = Field(default=5, ge=0)
     regions: int = Field(default=50, ge=1)
     tags: int = Field(default=20, ge=2)
-
-
-BertDirectory = Path | str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import torch
@@ -23,21 +22,6 @@ _LAYER = {
     "output.dense": "output",
     "output.LayerNorm": "norm",
 }
-
-
-def bert_directory(name: str) -> Path:
-    """`package:NAME` -> the folder inside that installed package that holds config.json; else a path."""
-    if not name.startswith("package:"):
-        return Path(name)
-    package = name.removeprefix("package:")
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise InputError(name, "there is no such installed package.", "Install it, or name a BERT directory.")
-    root = Path(next(iter(found.submodule_search_locations)))
-    folders = sorted(p.parent for p in root.rglob("config.json") if (p.parent / "model.safetensors").exists())
-    if not folders:
-        raise InputError(name, "holds no folder with config.json and model.safetensors.", "Name a BERT directory.")
-    return folders[0]
 
 
 def read_bert(folder: Path) -> tuple[dict, dict[str, Tensor]]:

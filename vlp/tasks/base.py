@@ -11,7 +11,6 @@ import torch
 from vlp.batching.batch import Batch
 from vlp.batching.collate import Collator
 from vlp.batching.order import derangement
-from vlp.config.tasks import Task as TaskConfig
 from vlp.errors import InputError
 from vlp.models.mvptr import Mvptr
 from vlp.training.inputs import Inputs
@@ -120,6 +119,3 @@ class TrainSamples:
 
 def device_of(model: torch.nn.Module) -> torch.device:
     return next(model.parameters()).device
-
-
-__all__ = ["Task", "TaskConfig", "TrainSamples", "device_of"]

@@ -18,8 +18,9 @@ from vlp.config.model import Masking
 from vlp.config.training import Optimisation
 from vlp.errors import InputError
 from vlp.models import directory
-from vlp.models.initialise import bert_directory, copy_bert, set_phrase_rows
+from vlp.models.initialise import copy_bert, set_phrase_rows
 from vlp.models.mvptr import Mvptr, set_dropout
+from vlp.phrases.tokenizer import bert_directory
 from vlp.training.inputs import Inputs, Paths
 from vlp.training.loop import train
 from vlp.training.schedule import hardness
