@@ -9,6 +9,9 @@ from vlp.config.base import Part
 
 class Model(Part):
     method: Literal["mvptr"] = "mvptr"
+    fusion: Literal["separate", "merged"] = "separate"
+    """merged: one transformer over words, phrases, regions and tags instead of three encoders (paper 4.5.1, Table 4);
+    needs `text_layers` and `visual_layers` 0. The paper leaves it open without VSC: see docs/divergences.md."""
     hidden_size: int = 768
     num_heads: int = 12
     intermediate_size: int = 3072

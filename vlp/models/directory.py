@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -16,6 +17,10 @@ from vlp.files import atomic, read_json, sha256, write_json, write_text
 from vlp.models.mvptr import Architecture, Mvptr
 
 WEIGHTS = "model.safetensors"
+COMPANIONS = ("tokenizer", "phrases.json", "inputs.json", "detector", "README.md")
+"""What a model directory holds beside config and weights."""
+TRANSFORMERS = {"model_type": "mvptr", "architectures": ["MvptrModel"]}
+"""Keys of config.json by which transformers' Auto classes find the model (auto.py)."""
 
 
 def architecture(experiment: Experiment, word_rows: int, phrase_rows: int, region_size: int) -> Architecture:
@@ -33,7 +38,7 @@ def save(model: Mvptr, folder: Path, vocabulary: Path, inputs: dict[str, Any], l
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).unlink(missing_ok=True)
-    write_json(folder / "config.json", model.architecture.model_dump())
+    write_json(folder / "config.json", TRANSFORMERS | model.architecture.model_dump())
     write_json(folder / "inputs.json", inputs)
     shutil.copyfile(vocabulary / "phrases.json", folder / "phrases.json")
     shutil.copytree(vocabulary / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
@@ -46,7 +51,20 @@ def save(model: Mvptr, folder: Path, vocabulary: Path, inputs: dict[str, Any], l
 
 
 def read_architecture(folder: Path) -> Architecture:
-    return Architecture.model_validate(read_json(folder / "config.json"))
+    """From config.json; keys that transformers adds when it saves are left out.
+
+    Raises:
+        InputError: there is no config.json, or it is not one of this method.
+    """
+    file = folder / "config.json"
+    value = read_json(file)
+    if value.get("model_type", "mvptr") != "mvptr":
+        raise InputError(file, f"is of a {value['model_type']} model.", "Name a model directory made by vlp.")
+    try:
+        return Architecture.model_validate({k: v for k, v in value.items() if k in Architecture.model_fields})
+    except ValidationError as error:
+        fields = ", ".join(sorted({str(e["loc"][0]) for e in error.errors()}))
+        raise InputError(file, f"lacks or spoils {fields}.", "Name a model directory made by vlp.") from error
 
 
 def load(folder: Path, head: str | None = None, head_size: int = 0) -> Mvptr:

@@ -12,7 +12,7 @@ from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.models.mvptr import Mvptr
 
-_LAYER = {
+LAYER_KEYS = {
     "attention.self.query": "attention.query",
     "attention.self.key": "attention.key",
     "attention.self.value": "attention.value",
@@ -70,7 +70,7 @@ def copy_bert(model: Mvptr, folder: Path) -> list[str]:
         firsts = (("text_encoder", a.text_layers, 0), ("visual_encoder", a.visual_layers, 0))
         for name, layers, start in (*firsts, ("multimodal_encoder", a.multimodal_layers, depth - a.multimodal_layers)):
             for i in range(layers):
-                for theirs, ours in _LAYER.items():
+                for theirs, ours in LAYER_KEYS.items():
                     for part in ("weight", "bias"):
                         put(f"{name}.layers.{i}.{ours}.{part}", bert[f"encoder.layer.{start + i}.{theirs}.{part}"])
     return done
@@ -87,10 +87,13 @@ def set_phrase_rows(model: Mvptr, word_ids: list[list[int]]) -> None:
 
 def set_answer_rows(model: Mvptr, answer_ids: list[list[int]]) -> None:
     """Rows and biases: means of the MLM head's over each answer's tokens; the transform is copied (A.3.2)."""
+    table = model.answer_head.table
+    assert table is not None
+    words = model.mlm_head.table if model.mlm_head.table is not None else model.embeddings.weight
     with torch.no_grad():
-        for ours, theirs in (("dense", "dense"), ("norm", "norm")):
-            getattr(model.answer_head, ours).load_state_dict(getattr(model.mlm_head, theirs).state_dict())
+        for part in ("dense", "norm"):
+            getattr(model.answer_head, part).load_state_dict(getattr(model.mlm_head, part).state_dict())
         for row, ids in enumerate(answer_ids):
             if ids:
-                model.answer_table[row] = model.embeddings.weight[ids].mean(0)
+                table[row] = words[ids].mean(0)
                 model.answer_head.bias[row] = model.mlm_head.bias[ids].mean()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 LAYER_NORM_EPS = 1e-12
+INITIAL_STD = 0.02
 
 
 class SelfAttention(nn.Module):
@@ -28,6 +31,12 @@ class SelfAttention(nn.Module):
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BL[:, None, None, :], dropout_p=dropout)
         y_BQD = y.transpose(1, 2).flatten(2)
         return self.norm(asked_BQD + self.dropout(self.output(y_BQD)))
+
+    def weights(self, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+        """Attention map [B,H,L,L]: rows are queries and sum to one over the valid keys; without dropout."""
+        q, k = self._split(self.query(x_BLD)), self._split(self.key(x_BLD))
+        score = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        return score.masked_fill(~mask_BL[:, None, None, :], -torch.inf).softmax(-1)
 
     def _split(self, x_BLD: Tensor) -> Tensor:
         return x_BLD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -59,33 +68,51 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Layer(size, heads, intermediate, dropout, attention_dropout) for _ in range(layers))
 
     def forward(self, x_BLD: Tensor, mask_BL: Tensor, first_row_only: bool = False) -> list[Tensor]:
-        """States after each layer. With `first_row_only` the last layer is computed for position 0 alone, [B,1,D]."""
-        states = []
+        """States after each layer, or the input where there is no layer.
+
+        With `first_row_only` the last layer is computed for position 0 alone, [B,1,D].
+        """
+        states = [] if len(self.layers) else [x_BLD]
         for i, layer in enumerate(self.layers):
             last = first_row_only and i == len(self.layers) - 1
             x_BLD = layer(x_BLD, mask_BL, 1 if last else None)
             states.append(x_BLD)
         return states
 
+    def attentions(self, x_BLD: Tensor, mask_BL: Tensor) -> list[Tensor]:
+        """Attention map [B,H,L,L] of each layer."""
+        maps = []
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            maps.append(layer.attention.weights(x_BLD, mask_BL))
+            x_BLD = layer(x_BLD, mask_BL)
+        return maps
+
 
 class VocabularyHead(nn.Module):
-    """dense, GELU, LayerNorm, then the product with a given table of rows plus a bias (BERT's prediction head)."""
+    """dense, GELU, LayerNorm, then the product with a table of rows plus a bias (BERT's prediction head).
 
-    def __init__(self, size: int, rows: int) -> None:
+    The table is the embedding's (tied), passed in at each call, or with `own_table` the head's own.
+    """
+
+    def __init__(self, size: int, rows: int, own_table: bool = False) -> None:
         super().__init__()
         self.dense = nn.Linear(size, size)
         self.norm = nn.LayerNorm(size, eps=LAYER_NORM_EPS)
         self.bias = nn.Parameter(torch.zeros(rows))
+        self.table = nn.Parameter(torch.randn(rows, size) * INITIAL_STD) if own_table else None
 
     def transform(self, x_MD: Tensor) -> Tensor:
         return self.norm(F.gelu(self.dense(x_MD)))
 
-    def forward(self, x_MD: Tensor, table_VD: Tensor) -> Tensor:
-        """Logits [M,V]; `table_VD` is tied to embedding rows, so it is passed in, not owned."""
-        return F.linear(self.transform(x_MD), table_VD, self.bias)
+    def forward(self, x_MD: Tensor, tied_VD: Tensor | None = None) -> Tensor:
+        """Logits [M,V]; `tied_VD` are the embedding rows, used where the head has no table of its own."""
+        table = self.table if self.table is not None else tied_VD
+        assert table is not None, "a tied head needs its table"
+        return F.linear(self.transform(x_MD), table, self.bias)
 
 
-def initialise(module: nn.Module, std: float = 0.02) -> None:
+def initialise(module: nn.Module, std: float = INITIAL_STD) -> None:
     """BERT's initialisation: normal(0, 0.02) for linear and embedding weights, zero biases, unit norms."""
     for m in module.modules():
         if isinstance(m, nn.Linear):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ class Architecture(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str = "mvptr"
+    fusion: Literal["separate", "merged"] = "separate"
+    """merged: no unimodal encoders, one transformer over {w, c, r, t} (the row "merged attention" of Table 4)."""
     hidden_size: int
     num_heads: int
     intermediate_size: int
@@ -41,14 +44,21 @@ class Architecture(BaseModel):
     phrase_rows: int
     region_size: int
     """D + 6 of the region store."""
-    head: str | None = None
-    """Task head: vqa, entailment or none."""
+    region_norm_eps: float = LAYER_NORM_EPS
+    tied_decoders: bool = True
+    """False: MLM and tag head own their tables, as the release's checkpoints may (reference 1.8)."""
+    qa_head_size: int = 0
+    """Rows of the release's `qa_head`, carried along for export; no loss uses it (reference 1.7)."""
+    head: Literal["vqa", "entailment", "referring"] | None = None
     head_size: int = 0
 
 
 @dataclass(frozen=True)
 class Unimodal:
-    """Last states of both unimodal encoders; `regions_BRD` is the region part of the visual sequence."""
+    """Last states of both unimodal encoders; `regions_BRD` is the region part of the visual sequence.
+
+    With merged attention there are no unimodal encoders: these are the embedded inputs.
+    """
 
     text_BLD: Tensor
     visual_BND: Tensor
@@ -59,11 +69,17 @@ class Unimodal:
 class Mvptr(nn.Module):
     """Text sequence `[CLS] w c [SEP]`, visual sequence `[CLS] t [SEP] r`, multimodal sequence: text then regions.
 
-    Tags stay out of the multimodal input, or MLM could copy them (paper 3.3.1).
+    Tags stay out of the multimodal input, or MLM could copy them (paper 3.3.1); merged attention has them last.
     """
 
     def __init__(self, a: Architecture) -> None:
         super().__init__()
+        self.build(a)
+
+    def build(self, a: Architecture) -> None:
+        """Make the modules; apart from `__init__`, so that the class can be joined with transformers' (auto.py)."""
+        if a.fusion == "merged" and (a.text_layers or a.visual_layers):
+            raise ValueError("merged attention has no unimodal layers: set text_layers and visual_layers to 0")
         self.architecture = a
         d = a.hidden_size
         self.embeddings = nn.Embedding(a.word_rows + a.phrase_rows, d)
@@ -71,27 +87,29 @@ class Mvptr(nn.Module):
         self.types = nn.Embedding(2, d)
         self.embedding_norm = nn.LayerNorm(d, eps=LAYER_NORM_EPS)
         self.region_projection = nn.Linear(a.region_size, d)
-        self.region_norm = nn.LayerNorm(d, eps=LAYER_NORM_EPS) if a.region_layer_norm else nn.Identity()
+        self.region_norm = nn.LayerNorm(d, eps=a.region_norm_eps) if a.region_layer_norm else nn.Identity()
         self.dropout = nn.Dropout(a.dropout)
         shape = (d, a.num_heads, a.intermediate_size, a.dropout, a.attention_dropout)
         self.text_encoder = Encoder(a.text_layers, *shape)
         self.visual_encoder = Encoder(a.visual_layers, *shape)
         self.multimodal_encoder = Encoder(a.multimodal_layers, *shape)
         self.pooler = nn.Linear(d, d)
-        self.mlm_head = VocabularyHead(d, a.word_rows)
-        self.tag_head = VocabularyHead(d, a.word_rows)
+        self.mlm_head = VocabularyHead(d, a.word_rows, own_table=not a.tied_decoders)
+        self.tag_head = VocabularyHead(d, a.word_rows, own_table=not a.tied_decoders)
         self.phrase_head = VocabularyHead(d, a.phrase_rows)
         self.itm_head = nn.Linear(d, 2)
         self.text_projection = nn.Linear(d, d, bias=False) if a.contrast_projection else nn.Identity()
         self.visual_projection = nn.Linear(d, d, bias=False) if a.contrast_projection else nn.Identity()
         # One element, not none: DeepSpeed cannot broadcast a parameter without dimensions.
         self.logit_scale = nn.Parameter(torch.full((1,), math.log(1 / 0.07)))
+        if a.qa_head_size:
+            self.qa_head = nn.Linear(d, a.qa_head_size)
         if a.head == "vqa":
-            self.answer_head = VocabularyHead(d, a.head_size)
-            self.answer_table = nn.Parameter(torch.empty(a.head_size, d))
-            nn.init.normal_(self.answer_table, std=0.02)
+            self.answer_head = VocabularyHead(d, a.head_size, own_table=True)
         elif a.head == "entailment":
             self.entailment_head = nn.Linear(d, 3)
+        elif a.head == "referring":
+            self.referring_head = nn.Linear(d, 1)
         initialise(self)
 
     # -- inputs -----------------------------------------------------------------------------------------------
@@ -104,12 +122,15 @@ class Mvptr(nn.Module):
         """States [B,L,D] of `[CLS] words phrases [SEP]`."""
         return self.text_encoder(self._embed(batch.text_ids_BL, 0), batch.text_mask_BL)[-1]
 
-    def encode_image(self, batch: Batch) -> Tensor:
-        """States [B,T+R,D] of `[CLS] tags [SEP] | regions`; regions have no position and no type (reference 1.2)."""
+    def _embed_image(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """`[CLS] tags [SEP] | regions` and its mask; regions have no position and no type (reference 1.2)."""
         tags = self._embed(batch.tag_ids_BT, 1)
         regions = self.dropout(self.region_norm(self.region_projection(batch.regions_BRF)))
-        mask = torch.cat([batch.tag_mask_BT, batch.region_mask_BR], 1)
-        return self.visual_encoder(torch.cat([tags, regions], 1), mask)[-1]
+        return torch.cat([tags, regions], 1), torch.cat([batch.tag_mask_BT, batch.region_mask_BR], 1)
+
+    def encode_image(self, batch: Batch) -> Tensor:
+        """States [B,T+R,D] of `[CLS] tags [SEP] | regions`."""
+        return self.visual_encoder(*self._embed_image(batch))[-1]
 
     def unimodal(self, batch: Batch) -> Unimodal:
         visual, num_tags = self.encode_image(batch), batch.tag_ids_BT.shape[1]
@@ -121,11 +142,47 @@ class Mvptr(nn.Module):
         text_mask_BL: Tensor,
         regions_BRD: Tensor,
         region_mask_BR: Tensor,
+        tags_BTD: Tensor | None = None,
+        tag_mask_BT: Tensor | None = None,
         cls_only: bool = False,
     ) -> list[Tensor]:
-        """States after each multimodal layer, text positions first, then regions."""
-        mask = torch.cat([text_mask_BL, region_mask_BR], 1)
-        return self.multimodal_encoder(torch.cat([text_BLD, regions_BRD], 1), mask, cls_only)
+        """States after each multimodal layer: text positions, regions and, with merged attention only, tags."""
+        sequence = self._join(text_BLD, text_mask_BL, regions_BRD, region_mask_BR, tags_BTD, tag_mask_BT)
+        return self.multimodal_encoder(*sequence, cls_only)
+
+    def _join(
+        self,
+        text_BLD: Tensor,
+        text_mask_BL: Tensor,
+        regions_BRD: Tensor,
+        region_mask_BR: Tensor,
+        tags_BTD: Tensor | None,
+        tag_mask_BT: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        states, masks = [text_BLD, regions_BRD], [text_mask_BL, region_mask_BR]
+        if self.architecture.fusion == "merged":
+            assert tags_BTD is not None and tag_mask_BT is not None, "merged attention reads the tags"
+            states.append(tags_BTD)
+            masks.append(tag_mask_BT)
+        return torch.cat(states, 1), torch.cat(masks, 1)
+
+    def joint(self, batch: Batch, cls_only: bool = False) -> list[Tensor]:
+        """Multimodal states [B,L+R(+T),D] of the batch's own pairs, after each layer."""
+        s = self.unimodal(batch)
+        masks = batch.text_mask_BL, batch.region_mask_BR, batch.tag_mask_BT
+        return self.multimodal(s.text_BLD, masks[0], s.regions_BRD, masks[1], s.tags_BTD, masks[2], cls_only)
+
+    @torch.no_grad()
+    def attention_maps(self, batch: Batch) -> dict[str, list[Tensor]]:
+        """Maps [B,H,L,L] of each layer of `text`, `visual` and `multimodal`, in the order of their sequences."""
+        s, (image, image_mask) = self.unimodal(batch), self._embed_image(batch)
+        masks = batch.text_mask_BL, batch.region_mask_BR, batch.tag_mask_BT
+        joined = self._join(s.text_BLD, masks[0], s.regions_BRD, masks[1], s.tags_BTD, masks[2])
+        return {
+            "text": self.text_encoder.attentions(self._embed(batch.text_ids_BL, 0), masks[0]),
+            "visual": self.visual_encoder.attentions(image, image_mask),
+            "multimodal": self.multimodal_encoder.attentions(*joined),
+        }
 
     # -- read-outs --------------------------------------------------------------------------------------------
     def contrast_vectors(self, states: Unimodal) -> tuple[Tensor, Tensor]:
@@ -155,10 +212,19 @@ class Mvptr(nn.Module):
 
     def answer_logits(self, multimodal_BND: Tensor) -> Tensor:
         """[B, answers] from the joint [CLS] state (paper 4.2.2, A.3.2)."""
-        return self.answer_head(self.dropout(multimodal_BND[:, 0]), self.answer_table)
+        return self.answer_head(self.dropout(multimodal_BND[:, 0]))
 
     def entailment_logits(self, multimodal_BND: Tensor) -> Tensor:
         return self.entailment_head(self.dropout(self.pooled(multimodal_BND)))
+
+    def referring_logits(self, multimodal_BND: Tensor, length: int, regions: int) -> Tensor:
+        """[B,R] from each region's state: the release's `mod 3` (reference 5.4)."""
+        return self.referring_head(self.dropout(multimodal_BND[:, length : length + regions]))[..., 0]
+
+    def referring_similarity(self, multimodal_BND: Tensor, length: int, regions: int) -> Tensor:
+        """Cosine [B,R] of the text's [CLS] state with each region: the release's `mod 1` (reference 5.4)."""
+        x = F.normalize(self.dropout(multimodal_BND), dim=-1)
+        return (x[:, length : length + regions] @ x[:, :1].transpose(1, 2))[..., 0]
 
 
 def set_dropout(module: nn.Module, hidden: float) -> None:

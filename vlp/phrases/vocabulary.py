@@ -96,3 +96,38 @@ def build(sentences: Iterable[Sequence[Phrase]], min_sentences: int, first_id: i
     kept.sort(key=lambda item: (-item[1], item[0].parts))
     records = tuple(PhraseRecord(first_id + i, p.parts, p.kind, n) for i, (p, n) in enumerate(kept))
     return PhraseVocabulary(first_id + len(records), records)
+
+
+_KINDS: dict[int, Literal["object", "attribute", "relation"]] = {1: "object", 2: "attribute", 3: "relation"}
+
+
+def read_id2phrase(path: Path, rows: int | None = None) -> PhraseVocabulary:
+    """The authors' phrase file: JSON, id -> one to three strings (object; with attribute; subject, relation, object).
+
+    Single objects and aliases of word pieces are kept as records of kind `object`; they are never fed.
+
+    Args:
+        rows: of the embedding table; None: the highest id + 1.
+
+    Raises:
+        InputError: an entry is no such record, or its id is beyond the table.
+    """
+    value = read_json(path)
+    remedy = "Take the authors' file, unchanged."
+    if not isinstance(value, dict) or not value:
+        raise InputError(path, "a JSON object, id -> parts, is wanted.", remedy)
+    records = []
+    for row, (key, parts) in enumerate(value.items()):
+        whole = isinstance(parts, list) and all(isinstance(p, str) for p in parts) and len(parts) in _KINDS
+        if not key.isdecimal() or not whole:
+            raise InputError(path, f"{key}: {parts!r} is no phrase of one to three strings.", remedy, row)
+        records.append(PhraseRecord(int(key), tuple(parts), _KINDS[len(parts)], None))
+    highest = max(r.id for r in records)
+    if rows is not None and highest >= rows:
+        raise InputError(path, f"id {highest} is beyond the table's {rows} rows.", "Take the file of this checkpoint.")
+    return PhraseVocabulary(highest + 1 if rows is None else rows, tuple(records))
+
+
+def write_id2phrase(vocabulary: PhraseVocabulary, path: Path) -> None:
+    """The inverse of `read_id2phrase`; counts have no place there."""
+    write_json(path, {str(r.id): list(r.parts) for r in vocabulary.records})
