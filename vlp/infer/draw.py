@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -49,6 +50,10 @@ class Style:
     @property
     def row(self) -> int:
         return round(self.font.size * 1.7)
+
+    def face(self, colour: Colour | None) -> ImageFont.FreeTypeFont:
+        """Phrases stand in bold."""
+        return self.bold if colour else self.font
 
 
 @cache
@@ -176,7 +181,7 @@ def _panel(
     """The text with its phrases in their colours; then the phrases' scores, the masks' words, the match."""
     margin = round(style.font.size * 0.9)
     runs = _runs(text, phrases, words)
-    lines = wrap(runs, width - 2 * margin, style.bold)
+    lines = wrap(runs, width - 2 * margin, style)
     rows: list[tuple[str, str, Colour | None]] = []
     for phrase, colour in zip(phrases, _cycle(len(phrases)), strict=True):
         rows.append((label(phrase.text, phrase.start, words), f"cosine {phrase.score:.2f}", colour))
@@ -192,8 +197,8 @@ def _panel(
     for line in lines:
         x = float(margin)
         for word, colour in line:
-            pen.text((x, y), word, fill=colour or _INK, font=style.bold if colour else style.font, anchor="lm")
-            x += style.bold.getlength(word)
+            pen.text((x, y), word, fill=colour or _INK, font=style.face(colour), anchor="lm")
+            x += style.face(colour).getlength(word)
         y += style.row
     y += margin / 2
     swatch = style.font.size * 0.42
@@ -228,28 +233,20 @@ def _filled(text: str, start: int, end: int, words: Mapping[int, Candidates]) ->
 
 
 def wrap(
-    runs: Sequence[tuple[str, Colour | None]], width: float, font: ImageFont.FreeTypeFont
+    runs: Sequence[tuple[str, Colour | None]], width: float, style: Style
 ) -> list[list[tuple[str, Colour | None]]]:
     """Lines of words, none wider than `width` unless a word alone is."""
     lines: list[list[tuple[str, Colour | None]]] = [[]]
     used = 0.0
     for text, colour in runs:
-        for word in _words(text):
-            length = font.getlength(word)
-            if lines[-1] and used + font.getlength(word.rstrip()) > width:
+        for word in re.findall(r"\S+\s*|\s+", text):
+            if lines[-1] and used + style.face(colour).getlength(word.rstrip()) > width:
                 lines.append([])
                 used = 0.0
             if lines[-1] or word.strip():
                 lines[-1].append((word, colour))
-                used += length
+                used += style.face(colour).getlength(word)
     return [line for line in lines if line]
-
-
-def _words(text: str) -> list[str]:
-    """Words with the blank that follows each."""
-    parts = [f"{part} " for part in text.split(" ")]
-    parts[-1] = parts[-1][:-1]
-    return [p for p in parts if p]
 
 
 def _cycle(count: int) -> list[Colour]:

@@ -12,10 +12,10 @@ from vlp.errors import InputError
 from vlp.phrases.corpus import TextSet
 from vlp.phrases.encode import pieces_of
 from vlp.phrases.sentence import Sentence, span
-from vlp.phrases.words import DEPICTIONS
+from vlp.phrases.words import DEPICTIONS, SIDES
 
 if TYPE_CHECKING:
-    from spacy.tokens import Token
+    from spacy.tokens import Doc, Token
     from transformers import PreTrainedTokenizerBase
 
     from vlp.config.phrases import Lengths
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from vlp.phrases.vocabulary import PhraseVocabulary
 
 MASK = "[MASK]"
-STAND_IN = "object"
-"""What the parser reads where a mask stands: as long as `[MASK]`, so that characters keep their places, and as a noun
-it parses in a noun's place (`two [MASK] are playing`) and, as a compound's first word, before one (`a [MASK] star`)."""
+NOUN, ADJECTIVE = "object", "little"
+"""What the parser reads where a mask stands, as long as `[MASK]`, so that characters keep their places: the adjective
+where it is then one of a noun behind it (`a [MASK] red star`), else the noun (`two [MASK] are playing`)."""
 _UNSEEN = DEPICTIONS | {"background", "foreground"}
 """Words for the picture as a whole: no box is theirs."""
 _BEFORE_NOUN = frozenset(("det", "amod", "nummod", "compound", "poss", "nmod", "predet", "quantmod", "advmod"))
@@ -131,30 +131,55 @@ class Reader:
         )
 
     def _parse(self, text: str) -> tuple[tuple[Concept, ...], tuple[NounPhrase, ...]]:
-        doc = self._parser.doc(text.replace(MASK, STAND_IN))
-        graph = self._parser.graph(doc, text)
         masks = [m.span() for m in re.finditer(re.escape(MASK), text)]
+        doc = self._parser.doc(self._without_masks(text, masks))
+        graph = self._parser.graph(doc, text)
         concepts = []
         for phrase in graph.phrases():
             row = self._row(phrase, masks)
             if row is not None:
                 shown = phrase.parts
                 if any(m in phrase.words for m in masks):
-                    shown = tuple(MASK if p == STAND_IN else p for p in phrase.parts)
+                    shown = tuple(MASK if p in (NOUN, ADJECTIVE) else p for p in phrase.parts)
                 concepts.append(Concept(shown, phrase.kind, row, phrase.words))
         sentence = Sentence(doc, self._parser.lexicon)
         found = [noun_phrase(noun, text) for noun in sentence.things() if noun.lower_ not in _UNSEEN]
+        found = [p for p in found if not any(q.start <= p.start and p.end <= q.end for q in found if q != p)]
         return tuple(concepts), tuple(sorted(found, key=lambda p: p.start))
+
+    def _without_masks(self, text: str, masks: list[Span]) -> str:
+        if not masks:
+            return text
+        readable = text
+        as_noun, as_adjective = (self._parser.doc(text.replace(MASK, word)) for word in (NOUN, ADJECTIVE))
+        for start, end in masks:
+            word = ADJECTIVE if describes(start, as_noun, as_adjective) else NOUN
+            readable = readable[:start] + word + readable[end:]
+        return readable
 
     def _row(self, phrase: Phrase, masks: list[Span]) -> int | None:
         """The concept's row; [MASK] for one that holds a masked word, as in training, if the vocabulary has a tuple
         that fits what is not masked: without one no such concept was there in training either."""
         if not any(m in phrase.words for m in masks):
             return self._vocabulary.id_of(phrase.parts)
-        wanted = [None if p == STAND_IN else p for p in phrase.parts]
+        wanted = [None if p in (NOUN, ADJECTIVE) else p for p in phrase.parts]
         known = (r.parts for r in self._vocabulary.records if r.kind == phrase.kind)
         fits = any(all(w in (None, p) for w, p in zip(wanted, parts, strict=True)) for parts in known)
         return int(self._tokenizer.mask_token_id) if fits else None  # type: ignore[arg-type]
+
+
+def describes(start: int, as_noun: Doc, as_adjective: Doc) -> bool:
+    """True where a mask is an adjective: only adjectives and participles stand between it and a noun, and that is a
+    noun in both readings (`stands` is one in `a little stands next to`, not in `a object stands next to`)."""
+    place = next((t.i for t in as_adjective if t.idx == start), None)
+    if place is None or len(as_noun) != len(as_adjective):
+        return False
+    for a, b in zip(as_adjective[place + 1 :], as_noun[place + 1 :], strict=True):
+        if a.tag_.startswith("NN"):
+            return b.tag_.startswith("NN") and a.lower_ not in SIDES
+        if not a.tag_.startswith(("JJ", "VBN", "VBD")):
+            return False
+    return False
 
 
 def noun_phrase(noun: Token, text: str) -> NounPhrase:
