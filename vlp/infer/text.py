@@ -125,7 +125,7 @@ class Reader:
             tokens=np.asarray(pieces["input_ids"], np.int32)[:room],
             spans=spans[:room],
             concepts=concepts[:limit],
-            noun_phrases=tuple(p for p in noun_phrases if p.start < seen),
+            noun_phrases=tuple(p for p in noun_phrases if p.end <= seen),
             cut=cut,
             concepts_cut=concepts[limit:] if self._use_phrases else (),
         )
