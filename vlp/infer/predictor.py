@@ -187,7 +187,7 @@ class Predictor:
             found |= self._ground(layers, seen, store, collator, batch, name, "concepts" in can)
         if "answers" in can:
             best = m.answer_logits(last).float().sigmoid()[0].topk(min(top_k, m.architecture.head_size))
-            names = self._record.get("answers") or [str(i) for i in range(m.architecture.head_size)]
+            names = self._record.get("answers") or [f"answer {i}" for i in range(m.architecture.head_size)]
             found["answers"] = [(names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
         if "entailment" in can:
             p = m.entailment_logits(last).float().softmax(-1)[0].tolist()
