@@ -28,6 +28,9 @@ def run(
     out: Annotated[Path, typer.Option(help="Model directory to write.")],
     run_dir: Annotated[Path, typer.Option(help="Checkpoints and journal.")],
     init: Annotated[Path | None, typer.Option(help="Model directory to start from.")] = None,
+    detector: Annotated[
+        Path | None, typer.Option(help="The detector of the regions, to go along in the model directory.")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Train one stage; started again after a kill, it goes on from its newest checkpoint."""
@@ -42,6 +45,7 @@ def run(
     paths = Paths(tables, corpus, regions, vocabulary)
     options = getattr(e.pretraining, stage)
     inputs = {"corpus": corpus, "regions": regions, "vocabulary": vocabulary} | ({"init": init} if init else {})
+    inputs |= {"detector": detector} if detector else {}
     params = {"optimisation": options.model_dump(), "model": e.model.model_dump()}
     with track(
         e,
@@ -59,6 +63,7 @@ def run(
             "init": init,
             "out": out,
             "run_dir": run_dir,
+            "detector": detector,
         }
         result = launch(pretrain, arguments, e.launch.pretraining, run_dir, f"{e.name}-{stage}")
         tracked.adopt(run_dir / "journal.jsonl")

@@ -44,7 +44,12 @@ class SceneGraphParser:
         for doc, text in self.nlp.pipe(pairs, as_tuples=True, batch_size=BATCH):
             yield self.graph(doc, text)
 
+    def doc(self, text: str) -> Doc:
+        """The parsed text, in lower case; characters stay in their places."""
+        return self.nlp(_lower(text))
+
     def graph(self, doc: Doc, text: str) -> SceneGraph:
+        """The graph of a parsed text; what the parser got wrong is mended in `doc` itself."""
         for repair in REPAIRS:
             repair(doc, self.lexicon)
         sentence = Sentence(doc, self.lexicon)

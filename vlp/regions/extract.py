@@ -96,23 +96,33 @@ def report(
     }
 
 
-def _add(
-    writer: RegionWriter, detector: Detector, record: ImageRecord, pixels: Tensor, found: Found, result: Extraction
-) -> None:
+def rows_of(detector: Detector, record: ImageRecord, pixels: Tensor, found: Found) -> Found:
+    """An image's regions as they are stored: boxes in the record's pixels, a class (else -1) only for regions that
+    reach the score threshold; the whole image, class -1, score 0, where nothing was found.
+    """
     limits = torch.tensor([record.width, record.height] * 2, dtype=torch.float32)
     boxes, scores, features = found.boxes * scale_to(record, pixels), found.scores, found.features
     classes = torch.where(scores >= detector.config.score_threshold, found.classes, -1)
-    if not (classes >= 0).any():
-        result.without_detection.append(record.image_id)
     if not len(scores):
-        result.whole_image.append(record.image_id)
         height, width = pixels.shape[-2:]
         whole = torch.tensor([[0.0, 0.0, width, height]])
         features = detector.describe([to_float(pixels)], [whole])[0]
         boxes, classes, scores = limits[None] * torch.tensor([0.0, 0, 1, 1]), torch.tensor([-1]), torch.zeros(1)
     boxes = boxes.clamp(min=0).minimum(limits)  # rounding in the scale may step over the edge
+    return Found(boxes, classes, scores, features)
+
+
+def _add(
+    writer: RegionWriter, detector: Detector, record: ImageRecord, pixels: Tensor, found: Found, result: Extraction
+) -> None:
+    rows = rows_of(detector, record, pixels, found)
+    if not (rows.classes >= 0).any():
+        result.without_detection.append(record.image_id)
+    if not len(found.scores):
+        result.whole_image.append(record.image_id)
     size = (record.width, record.height)
-    writer.add(record.image_id, size, features.numpy(), boxes.numpy(), classes.numpy(), scores.numpy())
+    columns = (rows.features, rows.boxes, rows.classes, rows.scores)
+    writer.add(record.image_id, size, *(column.numpy() for column in columns))
 
 
 def _batches(images: Sequence[ImageRecord], skipped: Skipped) -> Iterator[tuple[list[tuple[ImageRecord, Tensor]], int]]:

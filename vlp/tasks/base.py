@@ -40,6 +40,10 @@ class Task(ABC):
     def head_size(self) -> int:
         return 0
 
+    def describe(self, model: Mvptr) -> dict[str, Any]:
+        """What `inputs.json` of the fine-tuned model says of the task."""
+        return {"objectives": [self.name], "lengths": self.lengths.model_dump()}
+
     def prepare(self, model: Mvptr) -> None:  # noqa: B027  (most tasks have nothing to prepare)
         """Initialise the head of a fresh fine-tuning."""
 

@@ -64,6 +64,9 @@ class Vqa(Task):
     def head_size(self) -> int:
         return len(self.answers)
 
+    def describe(self, model: Mvptr) -> dict[str, Any]:
+        return super().describe(model) | {"answers": self.answers}
+
     def prepare(self, model: Mvptr) -> None:
         encoded = self.inputs.tokenizer(self.answers, add_special_tokens=False)["input_ids"]
         set_answer_rows(model, encoded)

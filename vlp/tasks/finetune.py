@@ -11,6 +11,7 @@ from vlp.batching.order import DROPOUT, generator
 from vlp.config import Experiment
 from vlp.models import directory
 from vlp.models.mvptr import Mvptr, set_dropout
+from vlp.regions import carried
 from vlp.tasks import make
 from vlp.tasks.base import TrainSamples
 from vlp.training.inputs import Inputs, Paths
@@ -25,7 +26,7 @@ def finetune(
 
     Args:
         variant: full; blind (images exchanged between samples); scratch (`init` is not used).
-        init: the pre-trained model directory.
+        init: the pre-trained model directory; its detector goes along, also with `scratch`.
     """
     inputs = Inputs(experiment, paths)
     job = make(task, inputs, variant)
@@ -41,7 +42,7 @@ def finetune(
     fingerprint = inputs.fingerprint(task, variant, settings, experiment.seed, start)
     selection = Selection(lambda: job.score(job.selection_predictions(model)), job.config.evaluations)
     result = train(job.step(model), model, TrainSamples(job), o, run_dir, experiment.seed, fingerprint, selection)
-    finish(model, out, run_dir, inputs, {"init": start})
+    finish(model, out, run_dir, inputs, {"init": start}, job.describe(model), carried.of(init))
     return result
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from vlp.batching.batch import Batch
+from vlp.batching.collate import Collator
 from vlp.models.mvptr import Mvptr
 from vlp.regions.quality import iou_matrix
 from vlp.tasks.base import Task, device_of
@@ -34,6 +35,21 @@ class Reading:
         return f"layer {self.layer}, {self.source}"
 
 
+def read_from(collator: Collator, row: int, characters: tuple[int, int], source: str) -> np.ndarray:
+    """Text positions a phrase is read from: those of its word pieces, or of the concepts made of its words."""
+    words, concepts, pairs = collator.text(row)
+    spans = collator.texts.spans(row)[: len(words)]
+    inside = np.flatnonzero((spans[:, 0] < characters[1]) & (spans[:, 1] > characters[0]))
+    if source == "concepts" and len(pairs):
+        pairs = pairs[(pairs[:, 0] < len(concepts)) & (pairs[:, 1] < len(words))]
+        # An attribute concept lies inside the phrase; a relation reaches out of it and speaks of two regions.
+        outside = set(pairs[~np.isin(pairs[:, 1], inside), 0].tolist())
+        own = sorted(set(pairs[:, 0].tolist()) - outside)
+        if own:
+            return np.array(own) + len(words) + 1
+    return inside + 1
+
+
 class Grounding(Task):
     name, texts = "grounding", "grounding"
 
@@ -49,6 +65,9 @@ class Grounding(Task):
 
     def phrases(self, row: int) -> list[dict[str, Any]]:
         return self._phrases[self.collator.texts.ids[row]]
+
+    def describe(self, model: Mvptr) -> dict[str, Any]:
+        return super().describe(model) | {"grounding_layer": self.layer(model)}
 
     def step(self, model: Mvptr) -> torch.nn.Module:
         return GroundingStep(model, self.layer(model), self.config.objective)
@@ -81,18 +100,7 @@ class Grounding(Task):
         return batch
 
     def positions(self, row: int, phrase: dict[str, Any], source: str) -> np.ndarray:
-        """Text positions a phrase is read from: those of its word pieces, or of the concepts made of its words."""
-        words, concepts, pairs = self.collator.text(row)
-        spans = self.collator.texts.spans(row)[: len(words)]
-        inside = np.flatnonzero((spans[:, 0] < phrase["end"]) & (spans[:, 1] > phrase["start"]))
-        if source == "concepts" and len(pairs):
-            pairs = pairs[(pairs[:, 0] < len(concepts)) & (pairs[:, 1] < len(words))]
-            # An attribute concept lies inside the phrase; a relation reaches out of it and speaks of two regions.
-            outside = set(pairs[~np.isin(pairs[:, 1], inside), 0].tolist())
-            own = sorted(set(pairs[:, 0].tolist()) - outside)
-            if own:
-                return np.array(own) + len(words) + 1
-        return inside + 1
+        return read_from(self.collator, row, (phrase["start"], phrase["end"]), source)
 
     def predict(self, model: Mvptr, split: str) -> pa.Table:
         return self.predict_with(model, split, Reading(self.layer(model), "tokens"))

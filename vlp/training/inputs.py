@@ -80,12 +80,24 @@ class Inputs:
         return hashlib.sha256(json.dumps([files, *parts], sort_keys=True, default=str).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """`inputs.json` of a model directory."""
+        """`inputs.json` of a model directory, but for what the detector and the training add."""
         e = self.experiment
         return {
             "lengths": e.lengths.model_dump(),
             "parser": e.phrases.parser,
+            "parser_version": _version(e.phrases.parser),
             "regions": {"feature_size": self.store.feature_size, "class_names": list(self.store.class_names)},
             "use_phrases": e.model.use_phrases,
             "use_tags": e.model.use_tags,
         }
+
+
+def _version(parser: str) -> str | None:
+    """None where the parser is not installed: training reads phrases that were mined elsewhere."""
+    from vlp.errors import ConfigError
+    from vlp.phrases.parser import model_name
+
+    try:
+        return model_name(parser)
+    except ConfigError:
+        return None

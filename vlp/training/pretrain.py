@@ -21,6 +21,7 @@ from vlp.models import directory
 from vlp.models.initialise import copy_bert, set_phrase_rows
 from vlp.models.mvptr import Mvptr, set_dropout
 from vlp.phrases.tokenizer import bert_directory
+from vlp.regions import carried
 from vlp.training.inputs import Inputs, Paths
 from vlp.training.loop import train
 from vlp.training.schedule import hardness
@@ -64,15 +65,27 @@ def new_model(inputs: Inputs) -> Mvptr:
 
 
 def pretrain(
-    experiment: Experiment, stage: str, paths: Paths, init: Path | None, out: Path, run_dir: Path
+    experiment: Experiment,
+    stage: str,
+    paths: Paths,
+    init: Path | None,
+    out: Path,
+    run_dir: Path,
+    detector: Path | None = None,
 ) -> dict[str, Any]:
     """Train one stage on every rank; rank 0 writes the model directory `out`.
 
     Args:
         stage: `stage1` or `stage2`.
         init: model directory to start from (stage 2 starts from stage 1's).
+        detector: the detector that made the regions, to go along in `out`; None: that of `init`, if it has one.
+
+    Raises:
+        InputError: `detector` did not make the regions.
     """
     inputs, e = Inputs(experiment, paths), experiment
+    if detector is not None:
+        carried.check(detector, inputs.store.facts)
     o = getattr(e.pretraining, stage)
     model = directory.load(init) if init is not None else new_model(inputs)
     set_dropout(model, e.model.dropout if o.dropout is None else o.dropout)
@@ -85,18 +98,35 @@ def pretrain(
         stage, o.model_dump(), e.masking.model_dump(), e.lengths.model_dump(), e.model.model_dump(), seed, start
     )
     result = train(step_module, model, source, o, run_dir, seed, fingerprint)
-    finish(model, out, run_dir, inputs, {"init": directory.digest(init) if init else "none"})
+    lineage = {"init": directory.digest(init) if init else "none"}
+    detector = detector or (carried.of(init) if init else None)
+    finish(model, out, run_dir, inputs, lineage, {"objectives": list(o.losses)}, detector)
     return result
 
 
-def finish(model: Mvptr, out: Path, run_dir: Path, inputs: Inputs, lineage: dict[str, str]) -> None:
-    """Write the model directory; then the checkpoints have done their work."""
+def finish(
+    model: Mvptr,
+    out: Path,
+    run_dir: Path,
+    inputs: Inputs,
+    lineage: dict[str, str],
+    trained: dict[str, Any],
+    detector: Path | None,
+) -> None:
+    """Write the model directory; then the checkpoints have done their work.
+
+    Args:
+        trained: what `inputs.json` says of the training: its objectives; a task's answers and grounding layer.
+        detector: to go along in the directory.
+    """
     from vlp.files import sha256
 
     if dist.get_rank() == 0:
         p = inputs.paths
         digests = {"corpus": sha256(p.corpus), "regions": sha256(p.regions), "vocabulary": sha256(p.vocabulary)}
-        directory.save(model.float(), out, p.vocabulary, inputs.describe(), lineage | digests)
+        (out / directory.WEIGHTS).unlink(missing_ok=True)  # until the weights are new, the folder is not whole
+        described = inputs.describe() | {"detector": carried.carry(out, inputs.store.facts, detector)} | trained
+        directory.save(model.float(), out, p.vocabulary, described, lineage | digests)
         shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
         for name in ("best.safetensors", "best.json"):
             (run_dir / name).unlink(missing_ok=True)

@@ -7,11 +7,20 @@ INPUTS = (
 PRETRAINING_PARTS = ("seed", "lengths", "masking", "model", "launch.pretraining")
 
 
+# The detector goes along in the model directories: stage 1 takes it in, later models take it over from their `init`.
+DETECTOR = (
+    {"detector": at("detector/detector.safetensors")}
+    if EXPERIMENT.regions.source == "detector"
+    else {}
+)
+
+
 rule stage1:
     input:
         at("corpus/corpus.h5"),
         at("regions/regions.h5"),
         at("vocabulary/phrases.json"),
+        **DETECTOR,
     output:
         at(f"models/stage1/{MODEL}"),
     log:
@@ -25,9 +34,10 @@ rule stage1:
         part=part("pretraining.stage1", *PRETRAINING_PARTS),
         model=subpath(output[0], parent=True),
         run=at("runs/stage1"),
+        detector="".join(f"--detector {path}" for path in DETECTOR.values()),
     shell:
         "{params.vlp} pretrain run --stage stage1 --config {params.config} {params.inputs} --out {params.model} "
-        "--run-dir {params.run} > {log} 2>&1"
+        "--run-dir {params.run} {params.detector} > {log} 2>&1"
 
 
 rule stage2:

@@ -1,0 +1,154 @@
+"""An image as the model reads it: regions from its own detector, or from a region store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from vlp.errors import InputError
+from vlp.regions.geometry import geometry
+from vlp.regions.store import Regions
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from transformers import PreTrainedTokenizerBase
+
+    from vlp.regions.detector import Detector
+    from vlp.regions.store import RegionStore
+
+_STRETCH = 0.02
+
+
+class Store(Protocol):
+    """What of a region store is asked for."""
+
+    @property
+    def feature_size(self) -> int: ...
+
+    @property
+    def class_names(self) -> list[str]: ...
+
+    def index(self, image_id: str) -> int: ...
+
+    def regions(self, image_id: str, limit: int | None = None) -> Regions: ...
+
+    def tags(self, image_id: str) -> list[str]: ...
+
+    def image_size(self, image_id: str) -> tuple[int, int]: ...
+
+
+@dataclass(frozen=True)
+class OneImage:
+    """A store of one image, whichever its id."""
+
+    found: Regions
+    size: tuple[int, int]
+    class_names: list[str]
+
+    @property
+    def feature_size(self) -> int:
+        return self.found.features.shape[1]
+
+    def index(self, image_id: str) -> int:
+        return 0
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        return self.size
+
+    def regions(self, image_id: str, limit: int | None = None) -> Regions:
+        f = self.found
+        return Regions(f.features[:limit], f.boxes[:limit], f.geometry[:limit], f.classes[:limit], f.scores[:limit])
+
+    def tags(self, image_id: str) -> list[str]:
+        return [self.class_names[c] for c in dict.fromkeys(self.found.classes.tolist()) if c >= 0]
+
+
+@dataclass(frozen=True)
+class Tags:
+    """The part of a corpus that tells an image's tags."""
+
+    store: Store
+    tokenizer: PreTrainedTokenizerBase
+
+    def tags(self, image_id: str) -> list[np.ndarray]:
+        encode = self.tokenizer.encode
+        return [np.asarray(encode(t, add_special_tokens=False), np.int32) for t in self.store.tags(image_id)]
+
+
+def open_picture(path: str | Path) -> Image:
+    """The image, upright (as its EXIF data say) and in RGB. Raises InputError: missing, or not an image."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except FileNotFoundError as error:
+        raise InputError(path, "there is no such image.", "Check the path.") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        said = str(error).replace(str(path), Path(path).name)
+        raise InputError(path, f"the image cannot be read ({said}).", "Give a whole JPEG or PNG file.") from error
+
+
+def detect(detector: Detector, picture: Image) -> OneImage:
+    """The regions of a picture, the same as `vlp regions extract` would store of it."""
+    from vlp.regions.extract import rows_of
+    from vlp.regions.images import ImageRecord, to_float
+
+    width, height = picture.size
+    pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).contiguous()
+    record = ImageRecord("", Path(), width, height, "")
+    rows = rows_of(detector, record, pixels, detector.detect([to_float(pixels)])[0])
+    order = np.argsort(-rows.scores.numpy(), kind="stable")
+    boxes = rows.boxes.numpy()[order].astype(np.float32)
+    return OneImage(
+        Regions(
+            features=rows.features.numpy()[order].astype(np.float16),
+            boxes=boxes,
+            geometry=geometry(boxes, width, height),
+            classes=rows.classes.numpy()[order].astype(np.int32),
+            scores=rows.scores.numpy()[order],
+        ),
+        (width, height),
+        detector.class_names,
+    )
+
+
+class Detectors:
+    """Loads the model's detector when the first picture needs it."""
+
+    def __init__(self, model_dir: Path, record: Mapping[str, Any], given: Path | None) -> None:
+        self._arguments = model_dir, record, given
+
+    @cached_property
+    def detector(self) -> Detector:
+        from vlp.regions.carried import load
+
+        return load(*self._arguments)
+
+
+def check_store(store: RegionStore, record: Mapping[str, Any]) -> None:
+    """Raises InputError: the store's regions are not such as the model was trained on."""
+    wanted = record["regions"]["feature_size"]
+    remedy = "Name the region store of the detector that the model was trained with."
+    if store.feature_size != wanted:
+        problem = f"its features have {store.feature_size} numbers, the model's {wanted}."
+        raise InputError(store.path, problem, remedy)
+    digest = (record.get("detector") or {}).get("sha256")
+    if digest is not None and store.facts.get("weights_sha256") != digest:
+        made = store.facts.get("weights_sha256", "none of ours")
+        raise InputError(store.path, f"made by another detector ({made}) than the model's ({digest}).", remedy)
+
+
+def scale_between(stored: tuple[int, int], picture: Image, path: str) -> tuple[float, float]:
+    """What takes the store's pixels to the picture's. Raises InputError: the picture has other proportions."""
+    x, y = picture.width / stored[0], picture.height / stored[1]
+    if abs(x / y - 1) > _STRETCH:
+        problem = f"it has {picture.width} x {picture.height} pixels, the region store says {stored[0]} x {stored[1]}."
+        raise InputError(path, problem, "Give the image of this --image-id.")
+    return x, y
