@@ -88,10 +88,8 @@ def mcr_cost(*losses: Masked) -> list[Pending]:
         return []
     log_ps, groups = [F.log_softmax(precise(m.logits_MV), -1) for m in losses], [exchangeable(m) for m in losses]
     wanted = [_candidates(m, p.detach(), g) for m, p, g in zip(losses, log_ps, groups, strict=True)]
-    ends = np.cumsum([len(p) for p in wanted])
-    copy = HostCopy(torch.cat(wanted))
-    begins = [int(end) - len(p) for end, p in zip(ends, wanted, strict=True)]
-    return [Pending(*each, copy, begin) for *each, begin in zip(losses, log_ps, groups, begins, strict=True)]
+    copy, begins = HostCopy(torch.cat(wanted)), np.cumsum([0, *(len(p) for p in wanted[:-1])]).tolist()
+    return [Pending(m, p, g, copy, b) for m, p, g, b in zip(losses, log_ps, groups, begins, strict=True)]
 
 
 def mcr_loss(pending: Pending) -> LossSum:
