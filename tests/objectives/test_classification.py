@@ -1,12 +1,71 @@
-"""Cross entropies against hand-worked numbers."""
+"""Cross entropies against hand-worked numbers and slow loops."""
+
+from __future__ import annotations
 
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.objectives import reference
 from vlp.objectives import answers, grounding, labels, mlm
+
+SEEDS = st.integers(0, 999)
+
+
+def normal(seed: int, *shape: int) -> torch.Tensor:
+    return 3 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def uniform(seed: int, *shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 5), max_size=6), SEEDS)
+def test_mlm_equals_loop(label: list[int], seed: int) -> None:
+    logits = normal(seed, len(label), 6)
+    loss = mlm(logits, torch.tensor(label, dtype=torch.long))
+    total, count = reference.mlm(logits.tolist(), label)
+    assert int(loss.count) == count
+    assert float(loss.total) == pytest.approx(total, rel=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 5), SEEDS)
+def test_answers_equals_loop(size: int, number: int, seed: int) -> None:
+    logits, scores = normal(seed, size, number), uniform(seed, size, number)
+    loss = answers(logits, scores)
+    total, count = reference.answers(logits.tolist(), scores.tolist())
+    assert int(loss.count) == count
+    assert float(loss.total) == pytest.approx(total, rel=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(*(st.integers(1, 3) for _ in range(3)), st.sampled_from(["mse", "cross_entropy"]), SEEDS)
+def test_grounding_equals_loop(b: int, g: int, r: int, objective: str, seed: int) -> None:
+    cosine, iou, valid = 2 * uniform(seed, b, g, r) - 1, uniform(seed + 1, b, g, r), uniform(seed + 2, b, g, r) < 0.6
+    loss = grounding(cosine, iou, valid, objective)
+    total, count = reference.grounding(cosine.tolist(), iou.tolist(), valid.tolist(), objective)
+    assert int(loss.count) == count
+    assert float(loss.total) == pytest.approx(total, rel=1e-9, abs=1e-12)
+    assert math.isfinite(float(loss.mean()))
+
+
+def test_gradients() -> None:
+    def check(function, x: torch.Tensor) -> bool:
+        return torch.autograd.gradcheck(lambda y: function(y).mean(), (x.requires_grad_(True),))
+
+    label, valid = torch.tensor([0, 2, 1]), uniform(1, 2, 2, 3) < 0.7
+    scores, iou = uniform(2, 3, 4), uniform(3, 2, 2, 3)
+    assert check(lambda x: mlm(x, label), normal(4, 3, 5))
+    assert check(lambda x: labels(x, label), normal(5, 3, 3))
+    assert check(lambda x: answers(x, scores), normal(6, 3, 4))
+    for objective in ("mse", "cross_entropy"):
+        assert check(lambda x, o=objective: grounding(x, iou, valid, o), 2 * uniform(7, 2, 2, 3) - 1)
 
 
 def test_mlm_sums_over_masked_tokens() -> None:

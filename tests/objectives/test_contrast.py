@@ -1,4 +1,6 @@
-"""VSC, hard negatives, WPG and ITM against slow loops; the distributed VSC against one process."""
+"""VSC, hard negatives, WPG and ITM against slow loops; the VSC of two ranks against one."""
+
+from __future__ import annotations
 
 import math
 from pathlib import Path
@@ -6,131 +8,157 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 from torch.multiprocessing.spawn import spawn
 
+from tests.objectives import reference, two_ranks
+from tests.objectives.two_ranks import Case, Result
+from vlp.batching.order import NOISE, generator
 from vlp.objectives import hard_negatives, itm, s_wpg, vsc, wpg
+
+SAMPLES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.booleans()), min_size=1, max_size=8)
+"""Image number, text number and whether they match."""
+SEEDS = st.integers(0, 999)
 
 
 def unit(g: torch.Generator, *shape: int) -> torch.Tensor:
     return F.normalize(torch.randn(*shape, generator=g, dtype=torch.float64), dim=-1)
 
 
-def slow_vsc(text, image, scale, images, texts) -> float:
-    n, total = len(text), 0.0
-    for i in range(n):
-        keep = [j for j in range(n) if j == i or (images[j] != images[i] and texts[j] != texts[i])]
-        v2s = [math.exp(scale * float(image[i] @ text[j])) for j in keep]
-        s2v = [math.exp(scale * float(text[i] @ image[j])) for j in keep]
-        own = keep.index(i)
-        total -= (math.log(v2s[own] / sum(v2s)) + math.log(s2v[own] / sum(s2v))) / 2
-    return total / n
+def columns(samples: list[tuple[int, int, bool]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    images, texts, matchable = zip(*samples, strict=True)
+    return torch.tensor(images), torch.tensor(texts), torch.tensor(matchable)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.integers(0, 999))
-def test_vsc_equals_loop(images: list[int], seed: int) -> None:
+# -- VSC ------------------------------------------------------------------------------------------------------
+@settings(max_examples=60, deadline=None)
+@given(SAMPLES, st.sampled_from([None, 1, 2, 3, 128]), SEEDS)
+def test_vsc_equals_loop(samples: list[tuple[int, int, bool]], group: int | None, seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
-    n = len(images)
-    text, image = unit(g, n, 5), unit(g, n, 5)
-    texts = torch.arange(n)
-    loss = vsc(text, image, torch.tensor(7.0, dtype=torch.float64), torch.tensor(images), texts).mean()
-    assert math.isclose(float(loss), slow_vsc(text, image, 7.0, images, texts.tolist()), rel_tol=1e-9)
+    text, image = unit(g, len(samples), 5), unit(g, len(samples), 5)
+    images, texts, matchable = columns(samples)
+    want, count = reference.vsc(
+        text.tolist(), image.tolist(), 7.0, images.tolist(), texts.tolist(), group, matchable.tolist()
+    )
+    loss = vsc(text, image, torch.tensor(7.0, dtype=torch.float64), images, texts, group, matchable)
+    assert int(loss.count) == count
+    assert float(loss.total) == pytest.approx(want, rel=1e-9, abs=1e-12)
 
 
-def _two_ranks(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    data = torch.load(f"{folder}/in.pt", weights_only=True)
-    weight = data["weight"].clone().requires_grad_(True)
-    log_scale = data["log_scale"].clone().requires_grad_(True)
-    half = slice(rank * 4, rank * 4 + 4)
-    text, image = (F.normalize(data[k][half] @ weight, dim=-1) for k in ("text", "image"))
-    loss = vsc(text, image, log_scale.exp(), data["images"][half], data["texts"][half])
-    # As in the loop: times the ranks, over the global count; then the engine's mean over the ranks.
-    (loss.total * 2 / 8).backward()
-    assert weight.grad is not None and log_scale.grad is not None
-    for grad in (weight.grad, log_scale.grad):
-        dist.all_reduce(grad)
-        grad /= 2
-    total = loss.total.detach().clone()
-    dist.all_reduce(total)
-    if rank == 0:
-        torch.save({"loss": total / 8, "weight": weight.grad, "log_scale": log_scale.grad}, f"{folder}/out.pt")
-    dist.destroy_process_group()
+def test_vsc_takes_all_samples_for_matchable() -> None:
+    g = torch.Generator().manual_seed(0)
+    text, image, number = unit(g, 5, 4), unit(g, 5, 4), torch.arange(5)
+    scale, every = torch.tensor(3.0, dtype=torch.float64), torch.ones(5, dtype=torch.bool)
+    assert torch.equal(
+        vsc(text, image, scale, number, number).total,
+        vsc(text, image, scale, number, number, None, every).total,
+    )
+
+
+@pytest.mark.parametrize("group", [None, 2])
+def test_vsc_gradient(group: int | None) -> None:
+    """Temperature included; with a sample that has no match, and one that has no negative."""
+    g = torch.Generator().manual_seed(1)
+    text, image = (unit(g, 6, 3).requires_grad_(True) for _ in range(2))
+    scale = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
+    images, texts = torch.tensor([0, 1, 2, 2, 4, 5]), torch.tensor([0, 1, 2, 3, 4, 0])
+    matchable = torch.tensor([True, True, True, True, False, True])
+    assert torch.autograd.gradcheck(
+        lambda t, v, s: vsc(t, v, s, images, texts, group, matchable).mean(), (text, image, scale)
+    )
 
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    """Loss and every gradient, temperature included; a gather without gradient would have the same loss and fail."""
-    g = torch.Generator().manual_seed(3)
-    data = {
-        "text": torch.randn(8, 6, generator=g, dtype=torch.float64),
-        "image": torch.randn(8, 6, generator=g, dtype=torch.float64),
-        "weight": torch.randn(6, 5, generator=g, dtype=torch.float64),
-        "log_scale": torch.tensor(1.5, dtype=torch.float64),
-        "images": torch.tensor([0, 1, 2, 3, 4, 1, 6, 7]),
-        "texts": torch.arange(8),
-    }
-    torch.save(data, tmp_path / "in.pt")
-    weight, log_scale = data["weight"].clone().requires_grad_(True), data["log_scale"].clone().requires_grad_(True)
-    text, image = (F.normalize(data[k] @ weight, dim=-1) for k in ("text", "image"))
-    loss = vsc(text, image, log_scale.exp(), data["images"], data["texts"]).mean()
-    loss.backward()
-    spawn(_two_ranks, (str(tmp_path),), nprocs=2)
-    out = torch.load(tmp_path / "out.pt", weights_only=True)
-    torch.testing.assert_close(out["loss"], loss.detach(), rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(out["weight"], weight.grad, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(out["log_scale"], log_scale.grad, rtol=1e-10, atol=1e-10)
+    """Loss and every parameter's gradient after ZeRO-2's reduction; a gather without gradient has only the loss."""
+    # A group of 4 of each rank's 6 places goes across the ranks.
+    honest = [Case(("vsc",)), Case(two_ranks.STAGE_1, contrast_group=4)]
+    cut = Case(("vsc",), gather_gradient=False)
+    spawn(two_ranks.work, (str(tmp_path), [*honest, cut]), nprocs=two_ranks.RANKS)
+    found = [Result(*r) for r in torch.load(tmp_path / "out.pt", weights_only=True)]
+    for case, two in zip(honest, found, strict=False):
+        one = two_ranks.one_rank(case)
+        assert two.values == pytest.approx(one.values, rel=1e-10, abs=1e-10)
+        assert two.gradients.keys() == one.gradients.keys()
+        assert abs(float(one.gradients["logit_scale"])) > 1e-3
+        torch.testing.assert_close(two.gradients, one.gradients, rtol=1e-10, atol=1e-10)
+    one, two = two_ranks.one_rank(cut), found[-1]
+    assert two.values == pytest.approx(one.values, rel=1e-10, abs=1e-10)
+    name = "text_encoder.layers.0.attention.query.weight"
+    assert float((two.gradients[name] - one.gradients[name]).norm() / one.gradients[name].norm()) > 0.01
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(two.gradients, one.gradients, rtol=1e-10, atol=1e-10)
 
 
+# -- hard negatives ---------------------------------------------------------------------------------------------
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=7), st.integers(0, 999))
-def test_negatives_are_other_images_and_texts(images: list[int], seed: int) -> None:
+@given(SAMPLES, SEEDS)
+def test_negatives_are_other_images_and_texts(samples: list[tuple[int, int, bool]], seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
-    n = len(images)
-    image, text = torch.tensor(images), torch.randint(0, 3, (n,), generator=g)
+    n = len(samples)
+    images, texts, matchable = columns(samples)
     replace = torch.rand(n, generator=g) < 0.5
-    found = hard_negatives(torch.randn(n, n, generator=g), image, text, torch.randn(2, n, n, generator=g), replace)
+    noise = torch.randn(2, n, n, generator=g)
+    found = hard_negatives(torch.randn(n, n, generator=g), images, texts, noise, replace, matchable)
     for i in range(n):
-        others = [j for j in range(n) if images[j] != images[i] and text[j] != text[i]]
+        others = reference.negatives_of(i, images.tolist(), texts.tolist(), matchable.tolist())
         assert bool(found.valid_N[i]) == bool(others)
         if others:
             kept, drawn = (found.text_N, found.image_N) if replace[i] else (found.image_N, found.text_N)
             assert int(kept[i]) == i
             assert int(drawn[i]) in others
+            assert int(found.hard_image_B[i]) in others
+            assert not replace[i] or int(found.hard_image_B[i]) == int(found.image_N[i])
 
 
-def test_negatives_are_drawn_from_p() -> None:
-    """Gumbel noise gives draws from the softmax: frequencies match within the sampling error."""
-    g = np.random.Generator(np.random.PCG64(0))
-    logits = torch.tensor([[0.0, 1.0, 2.0]] * 3)
-    counts = np.zeros(3)
-    for _ in range(4000):
-        noise = torch.from_numpy(-np.log(-np.log(g.random((2, 3, 3)))))
-        drawn = hard_negatives(logits, torch.arange(3), torch.arange(3), noise, torch.zeros(3, dtype=torch.bool))
-        counts[int(drawn.text_N[0])] += 1
-    expected = np.exp([1.0, 2.0]) / np.exp([1.0, 2.0]).sum()
-    assert counts[0] == 0
-    np.testing.assert_allclose(counts[1:] / 4000, expected, atol=0.03)
+@pytest.mark.parametrize("vsc_is_on", [True, False])
+def test_negatives_are_drawn_from_p(vsc_is_on: bool) -> None:
+    """Frequencies over the counters' noise against p(s2v) and p(v2s), or uniform: chi-square for each row."""
+    images, texts = torch.tensor([0, 1, 2, 3, 3, 5]), torch.tensor([0, 1, 2, 3, 4, 0])
+    matchable = torch.tensor([True, True, False, True, True, True])
+    g, n, draws = torch.Generator().manual_seed(5), len(images), 3000
+    similarity = 1.5 * torch.randn(n, n, generator=g) if vsc_is_on else None
+    counts = np.zeros((2, n, n))
+    for step in range(draws):
+        uniform = generator(7, NOISE, step, 0).random((2, n, n)).clip(1e-12, 1 - 1e-12)
+        noise = torch.from_numpy(-np.log(-np.log(uniform)))
+        drawn = hard_negatives(similarity, images, texts, noise, torch.zeros(n, dtype=torch.bool), matchable)
+        for i in range(n):
+            counts[0, i, int(drawn.hard_image_B[i])] += 1
+            counts[1, i, int(drawn.text_N[i])] += 1
+    u = None if similarity is None else similarity.tolist()
+    expected = reference.draw_probabilities(u, images.tolist(), texts.tolist(), matchable.tolist())
+    for seen, p in zip(counts, expected, strict=True):
+        for i in (0, 1, 3, 4, 5):
+            row = np.asarray(p[i])
+            assert seen[i][row == 0].sum() == 0
+            assert chisquare(seen[i][row > 0], draws * row[row > 0]).pvalue > 1e-3
 
 
+# -- WPG --------------------------------------------------------------------------------------------------------
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(0, 999))
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), SEEDS)
 def test_s_wpg_equals_loop(b: int, p: int, r: int, seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
-    phrases, regions = torch.randn(b, p, 4, generator=g), torch.randn(b, r, 4, generator=g)
+    phrases, regions = (torch.randn(b, k, 4, generator=g, dtype=torch.float64) for k in (p, r))
     has_phrase, has_region = torch.rand(b, p, generator=g) < 0.6, torch.rand(b, r, generator=g) < 0.6
     got = s_wpg(phrases, has_phrase, regions, has_region)
     for i in range(b):
-        rows = [regions[i, k] for k in range(r) if has_region[i, k]]
-        best = [
-            max(float(F.cosine_similarity(phrases[i, j], row, dim=0)) for row in rows)
-            for j in range(p)
-            if has_phrase[i, j] and rows
-        ]
-        assert math.isclose(float(got[i]), float(np.mean(best)) if best else 0.0, abs_tol=1e-5)
+        want = reference.s_wpg(*(x[i].tolist() for x in (phrases, has_phrase, regions, has_region)))
+        assert float(got[i]) == pytest.approx(want, abs=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.booleans()), min_size=1, max_size=6))
+def test_wpg_equals_loop(pairs: list[tuple[float, float, bool]]) -> None:
+    positive, negative, valid = zip(*pairs, strict=True)
+    total, count = reference.wpg(positive, negative, valid)
+    p, n = (torch.tensor(x, dtype=torch.float64) for x in (positive, negative))
+    loss = wpg(p, n, torch.tensor(valid))
+    assert int(loss.count) == count
+    assert float(loss.total) == pytest.approx(total, abs=1e-12)
 
 
 def test_wpg_hinge() -> None:
@@ -141,8 +169,44 @@ def test_wpg_hinge() -> None:
     assert float(wpg(positive, negative, torch.zeros(3, dtype=torch.bool)).mean()) == 0.0
 
 
+def test_wpg_gradient() -> None:
+    """Through the score too; the second text has no phrase, the third image no region."""
+    g = torch.Generator().manual_seed(2)
+    phrases, regions, other = (
+        torch.randn(4, k, 3, generator=g, dtype=torch.float64, requires_grad=True) for k in (2, 3, 3)
+    )
+    has_phrase = torch.tensor([[True, True], [False, False], [True, False], [True, True]])
+    has_region = torch.tensor([[True, True, False], [True, True, True], [False] * 3, [True, False, False]])
+    own_image = torch.tensor([True, True, True, False])
+
+    def loss(c: torch.Tensor, r: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
+        positive, negative = s_wpg(c, has_phrase, r, has_region), s_wpg(c, has_phrase, n, has_region)
+        return wpg(positive, negative, has_phrase.any(1) & own_image).mean()
+
+    assert torch.autograd.gradcheck(loss, (phrases, regions, other))
+
+
+# -- ITM --------------------------------------------------------------------------------------------------------
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=6), SEEDS)
+def test_itm_equals_loop(pairs: list[tuple[bool, bool]], seed: int) -> None:
+    matched, valid = zip(*pairs, strict=True)
+    logits = 4 * torch.randn(len(pairs), 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    total, count = reference.itm(logits.tolist(), matched, valid)
+    loss = itm(logits, torch.tensor(matched), torch.tensor(valid))
+    assert int(loss.count) == count
+    assert float(loss.total) == pytest.approx(total, rel=1e-9, abs=1e-12)
+    assert math.isfinite(loss.mean().item())
+
+
 def test_itm_leaves_out_what_is_no_negative() -> None:
     logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [5.0, 0.0]])
     loss = itm(logits, torch.tensor([True, False, False]), torch.tensor([True, True, False]))
     assert int(loss.count) == 2
     assert float(loss.mean()) == pytest.approx(math.log(1 + math.exp(-2)), rel=1e-5)
+
+
+def test_itm_gradient() -> None:
+    logits = torch.randn(4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    matched, valid = torch.tensor([True, True, False, False]), torch.tensor([True, False, True, False])
+    assert torch.autograd.gradcheck(lambda x: itm(x, matched, valid).mean(), (logits,))

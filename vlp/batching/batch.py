@@ -30,6 +30,9 @@ class Batch:
     """A number per image: equal numbers are the same image."""
     text_B: Tensor
     """A number per text: equal numbers are equal texts."""
+    matchable_B: Tensor | None = None
+    """False where the text does not describe the image (a question): such samples take no part in VSC, ITM and WPG, but
+    in MCR and MLM. None: all match."""
     words: Targets | None = None
     phrases: Targets | None = None
     tags: Targets | None = None
@@ -38,7 +41,7 @@ class Batch:
     hardness: Tensor | None = None
     """Negatives are drawn from p to this power: 1 is the paper's p, 0 uniform."""
     replace_image_B: Tensor | None = None
-    """True where the negative pair keeps the text and gets another image."""
+    """True where the negative pair keeps the text and gets another image: ceil(B/2) samples."""
     labels_B: Tensor | None = None
     scores_BA: Tensor | None = None
     """VQA: soft score of each answer."""
@@ -61,22 +64,27 @@ class Batch:
 
 @dataclass
 class Targets:
-    """M masked positions. `concept_M` numbers the masked concepts: all pieces of a tag share one number."""
+    """M masked positions. `concept_M` numbers the masked concepts: all pieces of a tag share one number.
+
+    Sample and concept numbers stay on the host, where the matching problems are made; `row_M` is the sample number
+    on the device.
+    """
 
     sample_M: Tensor
     position_M: Tensor
     label_M: Tensor
     concept_M: Tensor
+    row_M: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Targets:
-        # Sample and concept numbers are used on the host, to build the matching problems.
         return Targets(
             self.sample_M,
             self.position_M.to(device, non_blocking=non_blocking),
             self.label_M.to(device, non_blocking=non_blocking),
             self.concept_M,
+            self.sample_M.to(device, non_blocking=non_blocking),
         )
 
     def gather(self, states_BND: Tensor) -> Tensor:
         """Rows [M,D] of the masked positions."""
-        return states_BND[self.sample_M.to(states_BND.device), self.position_M]
+        return states_BND[self.sample_M if self.row_M is None else self.row_M, self.position_M]

@@ -194,6 +194,7 @@ class Collator:
             phrase_mask_BP=torch.from_numpy(phrases > 0),
             image_B=torch.tensor([self.store.index(i) for i in image_ids]),
             text_B=torch.tensor([text_number(self.texts.tokens(int(t))) for t in texts]),
+            matchable_B=self._matchable(texts),
         )
         if text_targets[0] is not None:
             batch.words = _targets([(t[0] + 1, t[1], t[0]) for t in text_targets])
@@ -202,6 +203,11 @@ class Collator:
             batch.phrases = _targets(parts)
             batch.tags = _targets([(at + 1, labels, tag) for at, labels, tag in tag_targets])
         return batch
+
+    def _matchable(self, texts: np.ndarray) -> torch.Tensor | None:
+        """A text set with texts that describe no image says so: `matchable`, one flag for each text."""
+        flags = getattr(self.texts, "matchable", None)
+        return None if flags is None else torch.from_numpy(np.asarray(flags, bool)[np.asarray(texts, np.int64)])
 
 
 def text_number(tokens: np.ndarray) -> int:

@@ -1,8 +1,8 @@
 """Optimisation: the same fields for both stages and all fine-tuning."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vlp.config.base import Part
 
@@ -30,10 +30,27 @@ class Optimisation(Part):
     """Share of the steps over which the draw of hard negatives goes from uniform to p(v2s), p(s2v): they are drawn
     from p to the power h, h rising from 0 to 1. 0: from p at once, as in the paper; ITM of a model this small and
     short-trained as the demo's does not get started on them (docs/log.md)."""
+    contrast_group: int | None = Field(default=None, ge=1)
+    """VSC compares a pair with the others of its group: so many consecutive places of the global batch, however many
+    ranks share it. None: all of one micro-batch of all ranks; without accumulation that is the global batch. The
+    release's scripts have 128, the batch of one GPU."""
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> Self:
+        together, rest = divmod(self.batch_size, self.accumulation)
+        if self.contrast_group is not None and (rest or together % self.contrast_group):
+            raise ValueError(
+                f"contrast_group: {self.contrast_group} does not divide batch_size {self.batch_size} / accumulation "
+                f"{self.accumulation}; name a divisor, or null for the global batch"
+            )
+        return self
 
 
 class Stage(Optimisation):
     losses: list[Loss]
+    wpg_negatives: Literal["replaced", "all"] = "replaced"
+    """replaced: WPG uses the ITM negatives whose image was replaced, so half of the texts; all: every text gets a hard
+    image, for a joint encoding of the other half more."""
 
 
 class Pretraining(Part):

@@ -17,13 +17,19 @@ class LossSum(NamedTuple):
     @classmethod
     def of(cls, total: Tensor, count: int | Tensor) -> LossSum:
         if not isinstance(count, Tensor):
-            count = torch.tensor(float(count), device=total.device)
+            # Filled on the device: a number copied from the host would wait for all that is queued there.
+            count = torch.full((), float(count), device=total.device)
         return cls(total, count.to(total.dtype))
 
     @classmethod
     def nothing(cls, like: Tensor) -> LossSum:
         """No target: zero loss, kept in the graph of `like`, so that every rank has a gradient to reduce."""
-        return cls.of(like.sum() * 0.0, 0)
+        return cls.of(precise(like).sum() * 0.0, 0)
 
     def mean(self) -> Tensor:
         return self.total / self.count.clamp(min=1.0)
+
+
+def precise(x: Tensor) -> Tensor:
+    """At least single precision: losses are never computed in half precision; double stays double."""
+    return x if x.dtype == torch.float64 else x.float()

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from vlp.objectives.reduction import LossSum
+from vlp.objectives.reduction import LossSum, precise
 
 
 class _Gather(torch.autograd.Function):
@@ -41,24 +41,46 @@ class _Rows:
 
 
 def similarity(text_BD: Tensor, image_BD: Tensor) -> Tensor:
-    """U: cosine of every image (rows) with every text (columns), [B,B]; the inputs are L2-normalised."""
+    """U (eq. 4): cosine of every image (rows) with every text (columns), [B,B]; the inputs are L2-normalised."""
     return image_BD @ text_BD.T
 
 
-def vsc(text_BD: Tensor, image_BD: Tensor, scale: Tensor, image_B: Tensor, text_B: Tensor) -> LossSum:
-    """L_vsc (eq. 5) with 1/tau = `scale`; this rank's share of the sum over the global batch.
+def vsc(
+    text_BD: Tensor,
+    image_BD: Tensor,
+    scale: Tensor,
+    image_B: Tensor,
+    text_B: Tensor,
+    group: int | None = None,
+    matchable_B: Tensor | None = None,
+) -> LossSum:
+    """L_vsc (eq. 5), nats, with 1/tau = `scale`; this rank's share of the sum over the global batch.
 
     Other captions of the same image, and equal texts, are not counted as negatives (ours; the paper does not say).
+
+    Args:
+        text_BD, image_BD: L2-normalised; ranks hold consecutive parts of the global batch, in rank order.
+        image_B, text_B: equal numbers are the same image or text.
+        group: pairs are contrasted within groups of so many consecutive places of the global batch, counted over
+            all ranks, so that the result does not depend on how many there are; None: with the whole of it.
+        matchable_B: False where text and image do not describe each other: no pair, and nobody's negative.
 
     Returns:
         Half the sum of both directions over this rank's pairs, and their number.
     """
-    texts_GD, images_GD, image_G, text_G = gather(text_BD), gather(image_BD), gather(image_B), gather(text_B)
+    if matchable_B is None:
+        matchable_B = torch.ones_like(image_B, dtype=torch.bool)
+    text_BD, image_BD = precise(text_BD), precise(image_BD)
+    texts_GD, images_GD = gather(text_BD), gather(image_BD)
+    image_G, text_G, matchable_G = gather(torch.stack([image_B, text_B, matchable_B.to(image_B.dtype)], 1)).unbind(1)
     rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-    own_B = torch.arange(len(text_BD), device=text_BD.device) + rank * len(text_BD)
-    same_BG = (image_B[:, None] == image_G) | (text_B[:, None] == text_G)
-    same_BG[torch.arange(len(own_B), device=own_B.device), own_B] = False
-    v2s_BG = (scale * similarity(texts_GD, image_BD)).masked_fill(same_BG, -torch.inf)
-    s2v_BG = (scale * similarity(text_BD, images_GD).T).masked_fill(same_BG, -torch.inf)
-    total = F.cross_entropy(v2s_BG, own_B, reduction="sum") + F.cross_entropy(s2v_BG, own_B, reduction="sum")
-    return LossSum.of(total / 2, len(own_B))
+    place_G = torch.arange(len(texts_GD), device=text_BD.device)
+    own_B = place_G[rank * len(text_BD) :][: len(text_BD)]
+    barred_BG = (image_B[:, None] == image_G) | (text_B[:, None] == text_G) | (matchable_G == 0)
+    if group is not None:
+        barred_BG = barred_BG | (own_B[:, None] // group != place_G // group)
+    barred_BG = barred_BG & (own_B[:, None] != place_G)
+    v2s_BG = (scale * similarity(texts_GD, image_BD)).masked_fill(barred_BG, -torch.inf)
+    s2v_BG = (scale * similarity(text_BD, images_GD).T).masked_fill(barred_BG, -torch.inf)
+    loss_B = F.cross_entropy(v2s_BG, own_B, reduction="none") + F.cross_entropy(s2v_BG, own_B, reduction="none")
+    return LossSum.of(loss_B.masked_fill(~matchable_B, 0.0).sum() / 2, matchable_B.sum())

@@ -29,7 +29,7 @@ class Retrieval(Task):
     name, texts = "retrieval", "captions"
 
     def step(self, model: Mvptr) -> torch.nn.Module:
-        return RetrievalStep(model)
+        return RetrievalStep(model, self.config.optimisation.contrast_group)
 
     def train_batch(self, rows: np.ndarray, step: int, rank: int) -> Batch:
         o = self.config.optimisation

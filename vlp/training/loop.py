@@ -165,7 +165,11 @@ def train(
 def total_loss(losses: dict[str, LossSum]) -> tuple[torch.Tensor, dict[str, float]]:
     """Sum of the losses (eq. 10, 11), each normalised by the global number of its targets.
 
-    The engine averages gradients over ranks, so the local sums are multiplied by the number of ranks.
+    DeepSpeed divides the summed gradients by the number of ranks (all ZeRO stages: `gradient_average`, on by default)
+    and each backward by the number of accumulation steps. Ranks hold different numbers of targets, so a mean of their
+    means would weigh targets unequally: each rank's sum is divided by the global count and multiplied by the number of
+    ranks, which the engine's division undoes. What is left is the gradient of the global mean, whatever the number of
+    ranks; over accumulation steps it is the mean of their global means.
     """
     world = dist.get_world_size() if dist.is_initialized() else 1
     table = torch.stack([torch.stack([x.total.detach().double(), x.count.double()]) for x in losses.values()])

@@ -89,7 +89,7 @@ def pretrain(
     o = getattr(e.pretraining, stage)
     model = directory.load(init) if init is not None else new_model(inputs)
     set_dropout(model, e.model.dropout if o.dropout is None else o.dropout)
-    step_module = PretrainingStep(model, o.losses)
+    step_module = PretrainingStep(model, o.losses, o.contrast_group, o.wpg_negatives)
     # Streams of the two stages differ, or stage 2 would see stage 1's masks and order again.
     seed = e.seed * 1000 + int(stage[-1])
     source = CaptionPairs(inputs.collator("captions"), e.masking, seed, o)

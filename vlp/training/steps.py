@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +13,14 @@ from vlp.batching.batch import Batch
 from vlp.models.mvptr import Mvptr, Unimodal
 from vlp.objectives import (
     LossSum,
+    Masked,
     answers,
     grounding,
     hard_negatives,
     itm,
     labels,
-    mcr,
+    mcr_cost,
+    mcr_loss,
     mlm,
     s_wpg,
     similarity,
@@ -28,41 +30,85 @@ from vlp.objectives import (
 
 
 class Pairs(NamedTuple):
-    """B matched pairs, then B hard negatives, in one multimodal pass."""
+    """B matched pairs, then B hard negatives, then E texts with a further hard image, in one multimodal pass."""
 
     layers: list[Tensor]
-    """States [2B,L+R,D] after each layer."""
+    """States [2B+E,L+R,D] after each layer."""
+    rest_E: Tensor
+    """The texts that got a further hard image."""
     region_mask_NR: Tensor
+    matched_B: Tensor
+    """The pair is one: its text describes its image."""
     valid_B: Tensor
-    """The negative is one: another image was in the batch."""
+    """The negative is one: the batch had another image and text to draw."""
 
 
-def matched_and_negative(m: Mvptr, batch: Batch, states: Unimodal, coarse_BB: Tensor | None, cls_only: bool) -> Pairs:
-    """Encode the batch's pairs and one hard negative for each (paper 3.3.2, 3.3.3); `coarse_BB` = U / tau."""
+def matched_and_negative(
+    m: Mvptr, batch: Batch, states: Unimodal, coarse_BB: Tensor | None, cls_only: bool, every_text: bool = False
+) -> Pairs:
+    """Encode the batch's pairs and one hard negative for each (paper 3.3.2, 3.3.3).
+
+    Args:
+        coarse_BB: U / tau; None draws the negatives uniformly.
+        every_text: texts whose negative is another text are encoded with a hard image too.
+    """
     assert batch.gumbel_2BG is not None and batch.replace_image_B is not None and batch.hardness is not None
     coarse_BB = None if coarse_BB is None else batch.hardness * coarse_BB
-    text_N, image_N, valid = hard_negatives(
-        coarse_BB, batch.image_B, batch.text_B, batch.gumbel_2BG, batch.replace_image_B
+    text_N, image_N, valid, hard_image = hard_negatives(
+        coarse_BB, batch.image_B, batch.text_B, batch.gumbel_2BG, batch.replace_image_B, batch.matchable_B
     )
+    # Those without a replaced image come first; how many there are is known, so the host need not ask the device.
+    rest = torch.argsort(batch.replace_image_B.to(torch.int8), stable=True)[: len(batch) // 2 if every_text else 0]
+    text_N, image_N = torch.cat([text_N, rest]), torch.cat([image_N, hard_image[rest]])
     regions = torch.cat([states.regions_BRD, states.regions_BRD[image_N]])
     region_mask = torch.cat([batch.region_mask_BR, batch.region_mask_BR[image_N]])
     text = torch.cat([states.text_BLD, states.text_BLD[text_N]])
     text_mask = torch.cat([batch.text_mask_BL, batch.text_mask_BL[text_N]])
-    return Pairs(m.multimodal(text, text_mask, regions, region_mask, cls_only), region_mask, valid)
+    layers = m.multimodal(text, text_mask, regions, region_mask, cls_only)
+    matched = torch.ones_like(valid) if batch.matchable_B is None else batch.matchable_B
+    return Pairs(layers, rest, region_mask, matched, valid)
 
 
 def matching_loss(m: Mvptr, pairs: Pairs) -> LossSum:
     size = len(pairs.valid_B)
     matched = torch.arange(2 * size, device=pairs.valid_B.device) < size
-    return itm(m.itm_logits(pairs.layers[-1]), matched, torch.cat([torch.ones_like(pairs.valid_B), pairs.valid_B]))
+    return itm(m.itm_logits(pairs.layers[-1][: 2 * size]), matched, torch.cat([pairs.matched_B, pairs.valid_B]))
+
+
+def grounding_loss(m: Mvptr, batch: Batch, pairs: Pairs) -> LossSum:
+    """L_wpg, anchor-aligned: only a negative that keeps the text has the phrases of the text's own pair."""
+    assert batch.replace_image_B is not None
+    size, length, rest = len(batch), batch.text_ids_BL.shape[1], pairs.rest_E
+    x = pairs.layers[m.architecture.grounding_layer - 1]
+    # Where a text was replaced, its pair is read at the anchor's phrases and then left out.
+    positions, mask = (torch.cat([p, p, p[rest]]) for p in (batch.phrase_positions_BP, batch.phrase_mask_BP))
+    at = positions[..., None].expand(-1, -1, x.shape[-1])
+    score_N = s_wpg(x.gather(1, at), mask, x[:, length:], pairs.region_mask_NR)
+    negative_B = score_N[size : 2 * size].index_copy(0, rest, score_N[2 * size :])
+    kept_B = batch.replace_image_B.index_fill(0, rest, True)
+    return wpg(score_N[:size], negative_B, kept_B & pairs.valid_B & batch.phrase_mask_BP.any(1))
 
 
 class PretrainingStep(nn.Module):
-    """Stage 1 (eq. 10) and stage 2 (eq. 11): one pass, all losses see the masked input."""
+    """Stage 1 (eq. 10) and stage 2 (eq. 11): one pass, all losses see the masked input.
 
-    def __init__(self, model: Mvptr, losses: Collection[str]) -> None:
+    Which loss reads what is data: `vlp.objectives.table`.
+
+    Args:
+        contrast_group: see `vsc`.
+        wpg_negatives: `replaced`: WPG uses the ITM negatives that keep the text; `all`: each text gets a hard image.
+    """
+
+    def __init__(
+        self,
+        model: Mvptr,
+        losses: Collection[str],
+        contrast_group: int | None = None,
+        wpg_negatives: Literal["replaced", "all"] = "replaced",
+    ) -> None:
         super().__init__()
         self.model, self.names = model, frozenset(losses)
+        self.contrast_group, self.wpg_negatives = contrast_group, wpg_negatives
         if not self.cross_modal:
             # Stage 1 does not train the multimodal part; without gradients it costs no optimizer state either.
             for part in (model.multimodal_encoder, model.pooler, model.itm_head, model.mlm_head):
@@ -76,46 +122,44 @@ class PretrainingStep(nn.Module):
         m, names = self.model, self.names
         states = m.unimodal(batch)
         found: dict[str, LossSum] = {}
+        masked: dict[str, Masked] = {}
         if "mcr_visual" in names and batch.tags is not None:
             t = batch.tags
-            found["mcr_visual"] = mcr(m.tag_logits(t.gather(states.tags_BTD)), t.label_M, t.concept_M, t.sample_M)
+            masked["mcr_visual"] = Masked(m.tag_logits(t.gather(states.tags_BTD)), t.label_M, t.concept_M, t.sample_M)
         if "mcr_text" in names and batch.phrases is not None and m.architecture.phrase_rows:
             t = batch.phrases
-            found["mcr_text"] = mcr(m.phrase_logits(t.gather(states.text_BLD)), t.label_M, t.concept_M, t.sample_M)
+            masked["mcr_text"] = Masked(m.phrase_logits(t.gather(states.text_BLD)), t.label_M, t.concept_M, t.sample_M)
+        # What the matching needs travels to the host while the device goes on with the other losses.
+        pending = dict(zip(masked, mcr_cost(*masked.values()), strict=True))
         coarse = None
         if "vsc" in names:
             text, image = m.contrast_vectors(states)
-            found["vsc"] = vsc(text, image, m.scale(), batch.image_B, batch.text_B)
+            matchable = batch.matchable_B
+            found["vsc"] = vsc(text, image, m.scale(), batch.image_B, batch.text_B, self.contrast_group, matchable)
             coarse = m.scale() * similarity(text, image)
         if self.cross_modal:
             found.update(self._cross_modal(batch, states, coarse))
-        return found
+        return {name: mcr_loss(p) for name, p in pending.items()} | found
 
     def _cross_modal(self, batch: Batch, states: Unimodal, coarse: Tensor | None) -> dict[str, LossSum]:
         m, names, found = self.model, self.names, {}
-        pairs = matched_and_negative(m, batch, states, coarse, cls_only=not names & {"mlm", "wpg"})
-        size, length = len(batch), batch.text_ids_BL.shape[1]
+        every_text = "wpg" in names and self.wpg_negatives == "all"
+        pairs = matched_and_negative(m, batch, states, coarse, not names & {"mlm", "wpg"}, every_text)
         if "mlm" in names and batch.words is not None:
-            found["mlm"] = mlm(m.mlm_logits(batch.words.gather(pairs.layers[-1][:size])), batch.words.label_M)
+            found["mlm"] = mlm(m.mlm_logits(batch.words.gather(pairs.layers[-1][: len(batch)])), batch.words.label_M)
         if "itm" in names:
             found["itm"] = matching_loss(m, pairs)
         if "wpg" in names:
-            x = pairs.layers[m.architecture.grounding_layer - 1]
-            at = batch.phrase_positions_BP.repeat(2, 1)[..., None].expand(-1, -1, x.shape[-1])
-            score_N = s_wpg(x.gather(1, at), batch.phrase_mask_BP.repeat(2, 1), x[:, length:], pairs.region_mask_NR)
-            # Anchor-aligned: only a negative that keeps the text has the anchor's phrases.
-            assert batch.replace_image_B is not None
-            usable = batch.replace_image_B & pairs.valid_B & batch.phrase_mask_BP.any(1)
-            found["wpg"] = wpg(score_N[:size], score_N[size:], usable)
+            found["wpg"] = grounding_loss(m, batch, pairs)
         return found
 
 
 class RetrievalStep(nn.Module):
     """L_vsc + L_itm (paper 4.2.1)."""
 
-    def __init__(self, model: Mvptr) -> None:
+    def __init__(self, model: Mvptr, contrast_group: int | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.contrast_group = model, contrast_group
 
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         m, states = self.model, self.model.unimodal(batch)
@@ -123,7 +167,7 @@ class RetrievalStep(nn.Module):
         coarse = m.scale() * similarity(text, image)
         pairs = matched_and_negative(m, batch, states, coarse, cls_only=True)
         return {
-            "vsc": vsc(text, image, m.scale(), batch.image_B, batch.text_B),
+            "vsc": vsc(text, image, m.scale(), batch.image_B, batch.text_B, self.contrast_group, batch.matchable_B),
             "itm": matching_loss(m, pairs),
         }
 
