@@ -99,7 +99,8 @@ def test_assumed_values_and_divergences_stand_on_the_page(finished: tuple[Path, 
     assert f", {counts['paper']} from the paper, {counts['released']} from its released code" in text
     assert {o.key for o in values if o.kind in ("assumed", "paper", "released")} <= words
     for row in ledger.load():
-        assert {row.point, row.paper, row.released, row.here} <= words
+        assert {ledger.plain(word) for word in (row.point, row.paper, row.released, row.here)} <= words
+    assert not any("`" in word or "](" in word for word in words)
 
 
 def test_both_runs_are_recorded_with_their_files(finished: tuple[Path, Path], page: Tree) -> None:

@@ -99,6 +99,10 @@ def test_values_in_use_are_those_of_the_experiment() -> None:
     assert ledger.in_use(row, demo) == [("pretraining.stage2.negative_warmup", "1.0")]
 
 
+def test_plain_words_have_no_marks() -> None:
+    assert ledger.plain("in `a.yaml` ([log](log.md)); [CLS] stays") == "in a.yaml (log); [CLS] stays"
+
+
 def test_a_switch_prints_readings_of_one_value_together() -> None:
     assert str(Switch("a.b", {"paper": None, "released": True, "ours": None})) == (
         "`a.b` (paper and ours null, released true)"

@@ -101,6 +101,7 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         gallery=gallery(experiment, split),
         ledger=ledger.by_group(ledger.load()),
         in_use=ledger.in_use,
+        plain=ledger.plain,
         origins=values,
         kinds=provenance.KINDS,
         assumed=provenance.by_group([o for o in values if o.kind == provenance.ASSUMED]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,11 @@ def in_use(row: Row, experiment: Part) -> list[tuple[str, str]]:
         if value is not _ABSENT:
             found.append((switch.key, _text(value.model_dump() if isinstance(value, Part) else value)))
     return found
+
+
+def plain(words: str) -> str:
+    """Without Markdown's marks, for a page that is none: `code`, [link](target)."""
+    return re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", words).replace("`", "")
 
 
 def markdown(rows: Iterable[Row]) -> str:
