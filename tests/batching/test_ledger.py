@@ -81,7 +81,14 @@ def test_masks_leave_no_trace(collator: Collator) -> None:
     rates = Masking(words=0.6, phrases=0.6, tags=0.6)
     clean, first = collator(ROWS, images(collator)), masked(collator, rates)
     for step in range(1, 4):
-        masked(collator, rates, step)
+        later = masked(collator, rates, step)
+        for targets, ids, first_row in (
+            (later.words, clean.text_ids_BL, 0),
+            (later.phrases, clean.text_ids_BL, collator.vocabulary.word_rows),
+            (later.tags, clean.tag_ids_BT, 0),
+        ):
+            assert targets is not None and len(targets.label_M)
+            assert torch.equal(targets.label_M + first_row, ids[targets.sample_M, targets.position_M])
     for one, other in ((clean, collator(ROWS, images(collator))), (first, masked(collator, rates))):
         for field in dataclasses.fields(Batch):
             value = getattr(one, field.name)
@@ -102,10 +109,10 @@ def test_the_first_phrases_are_kept(inputs: Inputs) -> None:
 def test_layout_of_both_sequences(collator: Collator) -> None:
     batch, v = collator(ROWS, images(collator)), collator.vocabulary
     for b, row in enumerate(ROWS):
-        words, phrases, _ = collator.text(int(row))
+        words, phrases = collator.texts.tokens(int(row)), collator.texts.phrases(int(row))
         want = [v.cls, *words, *phrases, v.sep]
         assert batch.text_ids_BL[b][batch.text_mask_BL[b]].tolist() == want
         assert batch.text_ids_BL[b, len(want) :].tolist() == [v.pad] * (batch.text_ids_BL.shape[1] - len(want))
-        tags, _ = collator.tags(images(collator)[b])
+        tags = np.concatenate(collator.corpus.tags(images(collator)[b]))
         assert batch.tag_ids_BT[b][batch.tag_mask_BT[b]].tolist() == [v.cls, *tags, v.sep]
         assert (phrases >= v.word_rows).all() and len(phrases)
