@@ -8,10 +8,10 @@ import yaml
 from typer.testing import CliRunner
 
 from vlp.cli import report as cli
-from vlp.config import Experiment
+from vlp.config import Experiment, load, provenance
 from vlp.errors import InputError
 from vlp.files import sha256
-from vlp.report import gallery, html, results
+from vlp.report import gallery, html, ledger, results
 from vlp.tracking import journal as journals
 
 _VOID = {"meta", "link", "img", "br"}
@@ -89,7 +89,18 @@ def test_every_result_stands_on_the_page(finished: tuple[Path, Path], page: Tree
     text = " ".join(page.words)
     assert "Not comparable" in text and "77.3" in text and "502.6" in text
     assert "not readable" in text  # the skipped record
-    assert "Hungarian" in text  # the divergences
+
+
+def test_assumed_values_and_divergences_stand_on_the_page(finished: tuple[Path, Path], page: Tree) -> None:
+    text, words = " ".join(page.words), {word.strip() for word in page.words}
+    values = provenance.origins(load(finished[0]))
+    counts = provenance.count(values)
+    assert f"{counts['assumed']} assumed" in words
+    assert f", {counts['paper']} from the paper, {counts['released']} from its released code" in text
+    assert {o.key for o in values if o.kind in ("assumed", "paper", "released")} <= words
+    for row in ledger.load():
+        assert {ledger.plain(word) for word in (row.point, row.paper, row.released, row.here)} <= words
+    assert not any("`" in word or "](" in word for word in words)
 
 
 def test_both_runs_are_recorded_with_their_files(finished: tuple[Path, Path], page: Tree) -> None:

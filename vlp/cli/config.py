@@ -10,7 +10,7 @@ import typer
 import yaml
 
 from vlp.cli.options import ConfigPath, Overrides, experiment
-from vlp.config import json_schema
+from vlp.config import build, json_schema, read
 from vlp.files import write_text
 
 app = typer.Typer()
@@ -20,6 +20,30 @@ app = typer.Typer()
 def show(config: ConfigPath, overrides: Overrides = None) -> None:
     """Print the whole experiment with every default filled in."""
     print(yaml.safe_dump(experiment(config, overrides).model_dump(mode="json"), sort_keys=False), end="")
+
+
+@app.command()
+def origins(
+    config: ConfigPath,
+    assumed: Annotated[bool, typer.Option("--assumed", help="Only the values that no source states.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Print where every value comes from: paper, released code, our own, of this run alone, or assumed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from vlp.config import provenance
+
+    given = read(config, overrides or [])
+    found = provenance.origins(build(given, str(config)), given)
+    table = Table("key", "value", "source", "set in", "a source has", box=None)
+    for o in found:
+        if not assumed or o.kind == provenance.ASSUMED:
+            instead = f"{o.sourced[0]} ({o.sourced[1]})" if o.sourced else ""
+            table.add_row(o.key, str(o.value), o.source, "file" if o.given else "default", instead)
+    console = Console(width=160, markup=False)
+    console.print(table)
+    console.print(", ".join(f"{n} {kind}" for kind, n in provenance.count(found).items()), highlight=False)
 
 
 @app.command()

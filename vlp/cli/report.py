@@ -84,3 +84,14 @@ def html(
     with track(here, rule="report", inputs=inputs, outputs={"report": out}, tags={"stage": "results"}):
         write_text(out, render(here, results, costs, statistics))
     print(f"{out}  {out.stat().st_size / 2**20:.1f} MiB")
+
+
+@app.command()
+def ledger(out: Annotated[Path, typer.Option(help="Markdown file to write: docs/divergences.md.")]) -> None:
+    """Write the divergence ledger, where paper, released code and this code differ, from its data."""
+    from vlp.files import write_text
+    from vlp.report import ledger as data
+
+    rows = data.load()
+    write_text(out, data.markdown(rows))
+    print(f"{out}  {len(rows)} rows")

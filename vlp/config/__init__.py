@@ -1,6 +1,27 @@
 """The experiment as frozen pydantic models: one place for each number."""
 
 from vlp.config.experiment import Experiment
-from vlp.config.load import build, json_schema, load, merge, parse_override, read_yaml, resolve_extends
+from vlp.config.load import (
+    build,
+    current_sources,
+    json_schema,
+    load,
+    merge,
+    parse_override,
+    read,
+    read_yaml,
+    resolve_extends,
+)
 
-__all__ = ["Experiment", "build", "json_schema", "load", "merge", "parse_override", "read_yaml", "resolve_extends"]
+__all__ = [
+    "Experiment",
+    "build",
+    "current_sources",
+    "json_schema",
+    "load",
+    "merge",
+    "parse_override",
+    "read",
+    "read_yaml",
+    "resolve_extends",
+]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vlp.config.base import Part
+from vlp.config.base import Part, stated
 
 
 class Shapes(Part):
@@ -58,7 +58,7 @@ class Source(Part):
 class Data(Part):
     name: str
     """Prefix of every id: `flickr30k/1000268201`."""
-    generator: Shapes | None = None
+    generator: Shapes | None = Field(default=None, json_schema_extra=stated("ours"))
     """Make the raw data; `root` is then a folder of the results."""
     root: Path | None = None
     """Folder of the raw data; has no default where there is no generator."""

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from vlp.config.base import Part
+from vlp.config.base import Part, stated
 from vlp.config.data import Data
 from vlp.config.launch import Launch, Tracking
 from vlp.config.model import Masking, Model
@@ -15,11 +15,11 @@ from vlp.config.training import Pretraining
 
 
 class Experiment(Part):
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    seed: int = 0
-    results: Path = Path("results")
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", json_schema_extra=stated("local"))
+    seed: int = Field(default=0, json_schema_extra=stated("local"))
+    results: Path = Field(default=Path("results"), json_schema_extra=stated("local"))
     """Everything the experiment makes stands in `results`/`name`."""
-    data: Data
+    data: Data = Field(json_schema_extra=stated("local"))
     regions: Regions = Regions()
     phrases: Phrases = Phrases()
     vocabulary: Vocabulary = Vocabulary()
@@ -28,8 +28,10 @@ class Experiment(Part):
     masking: Masking = Masking()
     pretraining: Pretraining
     tasks: Tasks = Tasks()
-    launch: Launch = Launch()
-    tracking: Tracking = Tracking()
+    launch: Launch = Field(default=Launch(), json_schema_extra=stated("local"))
+    tracking: Tracking = Field(default=Tracking(), json_schema_extra=stated("local"))
+    sources: dict[str, str] = Field(default={}, json_schema_extra=stated("local"))
+    """Key path -> where that value comes from, for values that are no sourced default of this schema."""
 
     @property
     def folder(self) -> Path:
@@ -59,3 +61,11 @@ class Experiment(Part):
         if self.model.grounding_layer > self.model.multimodal_layers:
             raise ValueError("model.grounding_layer: more than model.multimodal_layers")
         return self
+
+    @field_validator("sources")
+    @classmethod
+    def _sources_are_known(cls, sources: dict[str, str]) -> dict[str, str]:
+        from vlp.config.provenance import check_sources
+
+        check_sources(cls, sources)
+        return sources

@@ -22,6 +22,42 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def lay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`merge`, but what `base` says in `sources:` of a value that `over` changes is no longer true and is left out."""
+    merged = merge(base, over)
+    if "sources" in base:
+        restated = over.get("sources") or {}
+        merged["sources"] = {
+            key: where
+            for key, where in (merged["sources"] or {}).items()
+            if key in restated or _at(merged, key) == _at(base, key)
+        }
+    return merged
+
+
+def current_sources(value: Mapping[str, Any], files: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """`value` with only those `sources:` that one of the `files` it was merged from states of the value it now has.
+
+    Snakemake merges its config files and `--config` itself, so `lay` does not see one file change another's values.
+    """
+    if not value.get("sources"):
+        return dict(value)
+    read = list(files)
+    kept = {
+        key: where
+        for key, where in value["sources"].items()
+        if any((f.get("sources") or {}).get(key) == where and _at(f, key) == _at(value, key) for f in read)
+    }
+    return {**value, "sources": kept}
+
+
+def _at(value: Any, key: str) -> Any:
+    """The value at a key path, None if it is not set."""
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
 def read_yaml(path: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The mapping in `path`, laid over those it `extends:` (a path or a list, relative to the file)."""
     path = Path(path)
@@ -42,8 +78,8 @@ def resolve_extends(value: Mapping[str, Any], folder: Path, seen: tuple[Path, ..
     parents = value.get("extends", [])
     base: dict[str, Any] = {}
     for parent in [parents] if isinstance(parents, str) else parents:
-        base = merge(base, read_yaml(folder / parent, seen))
-    return merge(base, {k: v for k, v in value.items() if k != "extends"})
+        base = lay(base, read_yaml(folder / parent, seen))
+    return lay(base, {k: v for k, v in value.items() if k != "extends"})
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -73,11 +109,16 @@ def build(value: Mapping[str, Any], where: str) -> Experiment:
         raise ConfigError("\n".join(lines)) from error
 
 
-def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
+def read(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """What the file, those it extends and the overrides set; not validated."""
     value = read_yaml(path)
     for override in overrides:
-        value = merge(value, parse_override(override))
-    return build(value, str(path))
+        value = lay(value, parse_override(override))
+    return value
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
+    return build(read(path, overrides), str(path))
 
 
 def json_schema() -> dict[str, Any]:

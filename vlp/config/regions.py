@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vlp.config.base import Part
+from vlp.config.base import Part, stated
 
 
 class Detector(Part):
@@ -21,7 +21,7 @@ class Detector(Part):
     """Use only the first so many train images."""
     batch_size: int = Field(default=4, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
-    score_threshold: float = Field(default=0.2, ge=0, le=1)
+    score_threshold: float = Field(default=0.2, ge=0, le=1, json_schema_extra=stated("paper A.1"))
     """Regions that reach it carry their class; only they give tags."""
     nms_threshold: float = Field(default=0.5, gt=0, le=1)
     min_regions: int = Field(default=8, ge=0)
@@ -30,8 +30,8 @@ class Detector(Part):
 
 
 class Regions(Part):
-    source: Literal["detector", "vinvl_tsv"] = "detector"
-    detector: Detector = Detector()
-    tsv: Path | None = None
+    source: Literal["detector", "vinvl_tsv"] = Field(default="detector", json_schema_extra=stated("local"))
+    detector: Detector = Field(default=Detector(), json_schema_extra=stated("ours"))
+    tsv: Path | None = Field(default=None, json_schema_extra=stated("local"))
     """Folder with features.tsv and predictions.tsv, for `vinvl_tsv`."""
-    on_bad_image: Literal["skip", "stop"] = "skip"
+    on_bad_image: Literal["skip", "stop"] = Field(default="skip", json_schema_extra=stated("local"))

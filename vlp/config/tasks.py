@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vlp.config.base import Part
+from vlp.config.base import Part, stated
 from vlp.config.phrases import Lengths
 from vlp.config.training import Optimisation
 
@@ -13,17 +13,19 @@ class Task(Part):
     optimisation: Optimisation
     evaluations: int = Field(default=5, ge=1)
     """So many times, evenly spaced over the run, val is scored; the best weights are kept."""
-    lengths: Lengths | None = None
+    lengths: Lengths | None = Field(default=None, json_schema_extra=stated("assumed"))
     """None: those of pre-training."""
-    variants: list[Literal["full", "blind", "scratch"]] = ["full", "blind"]
+    variants: list[Literal["full", "blind", "scratch"]] = Field(
+        default=["full", "blind"], json_schema_extra=stated("local")
+    )
     """full: from the pre-trained model; blind: the same with images exchanged between samples, in training and test;
     scratch: without pre-training."""
 
 
 class Retrieval(Task):
-    captions_reranked: int = Field(default=128, ge=1)
+    captions_reranked: int = Field(default=128, ge=1, json_schema_extra=stated("paper 4.2.1"))
     """k_c: captions kept for each image (paper 4.2.1)."""
-    images_reranked: int = Field(default=64, ge=1)
+    images_reranked: int = Field(default=64, ge=1, json_schema_extra=stated("paper 4.2.1"))
     """k_i: images kept for each caption."""
 
 
@@ -38,7 +40,7 @@ class Entailment(Task):
 
 
 class Grounding(Task):
-    objective: Literal["mse", "cross_entropy"] = "mse"
+    objective: Literal["mse", "cross_entropy"] = Field(default="mse", json_schema_extra=stated("paper A.3.4"))
     layer: int = Field(default=3, ge=1)
     """Multimodal layer whose states are compared, counted from 1."""
 

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from vlp.config.base import Part
+from vlp.config.base import Part, stated
 
 Loss = Literal["mcr_visual", "mcr_text", "vsc", "mlm", "itm", "wpg"]
 
@@ -14,23 +14,23 @@ class Optimisation(Part):
     batch_size: int = Field(ge=1)
     """Global: over all ranks and accumulation steps."""
     learning_rate: float = Field(gt=0)
-    warmup: float = Field(default=0.2, ge=0, le=1)
+    warmup: float = Field(default=0.2, ge=0, le=1, json_schema_extra=stated(pretraining="paper 4.1"))
     """Share of the steps with a rising rate (paper 4.1: one fifth)."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    gradient_clipping: float = Field(default=1.0, gt=0)
-    accumulation: int = Field(default=1, ge=1)
-    precision: Literal["bf16", "fp16", "fp32"] = "fp32"
-    zero_stage: int = Field(default=2, ge=0, le=3)
-    dropout: float | None = None
+    weight_decay: float = Field(default=0.01, ge=0, json_schema_extra=stated(pretraining="released"))
+    gradient_clipping: float = Field(default=1.0, gt=0, json_schema_extra=stated(tasks="released"))
+    accumulation: int = Field(default=1, ge=1, json_schema_extra=stated("released"))
+    precision: Literal["bf16", "fp16", "fp32"] = Field(default="fp32", json_schema_extra=stated("ours"))
+    zero_stage: int = Field(default=2, ge=0, le=3, json_schema_extra=stated(pretraining="paper A.2.2", tasks="local"))
+    dropout: float | None = Field(default=None, json_schema_extra=stated(pretraining="ours"))
     """Overrides the model's hidden dropout (fine-tuning of VQA uses 0.3)."""
-    checkpoint_minutes: float = Field(default=10, gt=0)
-    keep_checkpoints: int = Field(default=2, ge=1)
-    log_every: int = Field(default=10, ge=1)
-    negative_warmup: float = Field(default=0.0, ge=0, le=1)
+    checkpoint_minutes: float = Field(default=10, gt=0, json_schema_extra=stated("local"))
+    keep_checkpoints: int = Field(default=2, ge=1, json_schema_extra=stated("local"))
+    log_every: int = Field(default=10, ge=1, json_schema_extra=stated("local"))
+    negative_warmup: float = Field(default=0.0, ge=0, le=1, json_schema_extra=stated("paper 3.3.3"))
     """Share of the steps over which the draw of hard negatives goes from uniform to p(v2s), p(s2v): they are drawn
     from p to the power h, h rising from 0 to 1. 0: from p at once, as in the paper; ITM of a model this small and
     short-trained as the demo's does not get started on them (docs/log.md)."""
-    contrast_group: int | None = Field(default=None, ge=1)
+    contrast_group: int | None = Field(default=None, ge=1, json_schema_extra=stated("paper 3.3.1"))
     """VSC compares a pair with the others of its group: so many consecutive places of the global batch, however many
     ranks share it. None: all of one micro-batch of all ranks; without accumulation that is the global batch. The
     release's scripts have 128, the batch of one GPU."""
@@ -48,7 +48,7 @@ class Optimisation(Part):
 
 class Stage(Optimisation):
     losses: list[Loss]
-    wpg_negatives: Literal["replaced", "all"] = "replaced"
+    wpg_negatives: Literal["replaced", "all"] = Field(default="replaced", json_schema_extra=stated("ours"))
     """replaced: WPG uses the ITM negatives whose image was replaced, so half of the texts; all: every text gets a hard
     image, for a joint encoding of the other half more."""
 

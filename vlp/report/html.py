@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from vlp.config import Experiment
+from vlp.config import Experiment, provenance
 from vlp.errors import InputError
 from vlp.files import read_json
-from vlp.report import figures, published, results
+from vlp.report import figures, ledger, published, results
 from vlp.report.results import Row
 from vlp.tracking import journal as journals
 
@@ -85,7 +84,7 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     ).get_template("template.html")
     split = "test" if any(row.split == "test" for row in rows) else "val"
-    folder = experiment.folder
+    folder, values = experiment.folder, provenance.origins(experiment)
     events = {p.stem: journals.read(p) for p in sorted((folder / "journals").glob("*.jsonl"))}
     return page.render(
         experiment=experiment,
@@ -100,7 +99,13 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         costs=read_costs(costs),
         statistics=read_json(statistics),
         gallery=gallery(experiment, split),
-        divergences=json.loads((here / "divergences.json").read_text(encoding="utf-8")),
+        ledger=ledger.by_group(ledger.load()),
+        in_use=ledger.in_use,
+        plain=ledger.plain,
+        origins=values,
+        kinds=provenance.KINDS,
+        assumed=provenance.by_group([o for o in values if o.kind == provenance.ASSUMED]),
+        counts=provenance.count(values),
         artefacts=artefacts(events),
         config=yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False),
         number=number,

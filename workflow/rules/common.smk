@@ -9,7 +9,13 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
-from vlp.config import build, json_schema, resolve_extends
+from vlp.config import (
+    build,
+    current_sources,
+    json_schema,
+    read_yaml,
+    resolve_extends,
+)
 from vlp.data.readers import source_files
 from vlp.errors import ConfigError, VlpError
 from vlp.files import write_text
@@ -18,6 +24,7 @@ if not config:
     raise WorkflowError("Name an experiment: --configfile configs/demo.yaml")
 try:
     resolved = resolve_extends(config, Path(workflow.configfiles[0]).parent)
+    resolved = current_sources(resolved, map(read_yaml, workflow.configfiles))
     EXPERIMENT = build(resolved, ", ".join(map(str, workflow.configfiles)))
     SETTINGS = EXPERIMENT.model_dump(mode="json")
 except ConfigError as error:

@@ -1,0 +1,100 @@
+"""Readings of the divergence ledger (docs/divergences.md) that are of the tasks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.tiny_run import experiment, paths
+from vlp.config import tasks as config
+from vlp.config.phrases import Lengths
+from vlp.models import directory
+from vlp.tasks.classification import Vqa
+from vlp.tasks.grounding import Grounding, Reading
+from vlp.tasks.retrieval import Retrieval
+from vlp.training.inputs import Inputs
+from vlp.training.pretrain import new_model
+
+OPTIMISATION: Any = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
+
+
+def bare(kind: type, **parts: Any) -> Any:
+    """A task of which only the named parts are there."""
+    task = object.__new__(kind)
+    task.__dict__.update(parts)
+    return task
+
+
+def test_a_task_has_its_own_lengths_or_those_of_pretraining(tiny_inputs: Path) -> None:
+    inputs, own = Inputs(experiment(), paths(tiny_inputs)), Lengths(words=5, phrases=1, regions=1, tags=4)
+    for lengths, wanted in ((None, inputs.experiment.lengths), (own, own)):
+        task = Retrieval(inputs, config.Retrieval(optimisation=OPTIMISATION, lengths=lengths), blind=False)
+        assert task.lengths == task.collator.lengths == wanted
+        batch = task.collator(np.array([1]), task.image_ids(np.array([1])))
+        assert batch.text_ids_BL.shape[1] <= wanted.words + wanted.phrases
+        assert batch.regions_BRF.shape[1] == min(2, wanted.regions)
+
+
+def test_retrieval_starts_from_the_pretrained_itm_head(tiny_inputs: Path, tmp_path: Path) -> None:
+    inputs = Inputs(experiment(), paths(tiny_inputs))
+    pretrained = new_model(inputs)
+    directory.save(pretrained, tmp_path / "m", inputs.paths.vocabulary, {}, {})
+    start = directory.load(tmp_path / "m", Retrieval.head, 0)
+    assert {k for k in start.state_dict()} == {k for k in pretrained.state_dict()}
+    for key in ("itm_head.weight", "itm_head.bias", "pooler.weight"):
+        assert torch.equal(start.state_dict()[key], pretrained.state_dict()[key])
+
+
+def test_answers_are_the_frequent_ones_of_train_or_a_files(tmp_path: Path) -> None:
+    records = [{"answers": ["red"] * 6 + ["Blue."] * 4}, {"answers": ["red"] * 3 + ["blue"] * 5 + ["one", "two"]}]
+    task = bare(
+        Vqa,
+        config=config.Vqa(optimisation=OPTIMISATION),
+        rows={"train": [0, 1]}.__getitem__,
+        record=records.__getitem__,
+    )
+    assert task.answers == ["blue", "red"]  # nine each, normalised; "one" and "two" are rare
+    (tmp_path / "answers.json").write_text(json.dumps(["no", "yes"]))
+    task = bare(
+        Vqa,
+        config=config.Vqa(optimisation=OPTIMISATION, answers="answers.json"),
+        inputs=SimpleNamespace(experiment=SimpleNamespace(data_root=tmp_path)),
+    )
+    assert task.answers == ["no", "yes"]
+
+
+def test_the_reading_of_a_pretrained_model_is_chosen_on_val() -> None:
+    asked: list[tuple[str, Reading]] = []
+    best = Reading(2, "concepts")
+    task = bare(
+        Grounding,
+        predict_with=lambda model, split, reading: (asked.append((split, reading)), reading)[1],
+        score=lambda reading: float(reading == best),
+    )
+    model = SimpleNamespace(architecture=SimpleNamespace(multimodal_layers=3))
+    assert task.choose_reading(model) == best and str(best) == "layer 2, concepts"
+    assert {split for split, _ in asked} == {"val"} and len({reading for _, reading in asked}) == 6
+
+
+def test_the_target_is_the_best_overlap_with_one_of_the_boxes() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 20], [50, 50, 60, 60]], np.float32)
+    phrases = [{"boxes": [[0.0, 0.0, 10.0, 10.0], [0.0, 10.0, 10.0, 20.0]]}, {"boxes": []}]
+    batch = SimpleNamespace(text_ids_BL=torch.zeros(1, 5), regions_BRF=torch.zeros(1, 3, 4))
+    task = bare(
+        Grounding,
+        collator=lambda rows, images: batch,
+        image_ids=lambda rows: ["a"],
+        phrases=lambda row: phrases,
+        positions=lambda row, phrase, source: [1],
+        lengths=SimpleNamespace(regions=3),
+        inputs=SimpleNamespace(store=SimpleNamespace(regions=lambda image, limit: SimpleNamespace(boxes=boxes))),
+    )
+    made = task.train_batch(np.array([0]), 0, 0)
+    assert made.iou_BGR[0, 0].tolist() == pytest.approx([1.0, 0.5, 0.0])
+    assert made.grounded_BG.tolist() == [[True, False]]
