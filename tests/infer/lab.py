@@ -12,6 +12,7 @@ from tests.training.tiny_run import experiment, paths
 from vlp.config import Experiment
 from vlp.config.launch import Resources
 from vlp.config.regions import Detector as DetectorConfig
+from vlp.config.training import Optimisation
 from vlp.data.tables import SCHEMAS, rows, write_table
 from vlp.launch import run
 from vlp.phrases import corpus, tokenizer, vocabulary
@@ -67,8 +68,8 @@ def build(folder: Path) -> Lab:
 
 def _experiment() -> Experiment:
     value = experiment(epochs=2).model_dump()
-    o = value["pretraining"]["stage1"] | {"warmup": 0.1}
-    del o["losses"]
+    stage = value["pretraining"]["stage1"] | {"warmup": 0.1}
+    o = {k: v for k, v in stage.items() if k in Optimisation.model_fields}
     tasks: dict[str, Any] = {name: {"optimisation": o, "evaluations": 1} for name in ("vqa", "entailment", "grounding")}
     tasks["vqa"]["min_answer_count"] = 1
     tasks["grounding"] |= {"layer": LAYER, "lengths": {"words": 14, "phrases": 3, "regions": 3, "tags": 6}}
