@@ -23,7 +23,7 @@ from vlp.training.engine import deepspeed_config
 from vlp.training.inputs import Inputs
 from vlp.training.pretrain import new_model
 from vlp.training.schedule import learning_rate
-from vlp.training.steps import GroundingStep, PretrainingStep, RetrievalStep, joint, span_similarity
+from vlp.training.steps import GroundingStep, PretrainingStep, RetrievalStep, span_similarity
 
 ROWS = np.arange(0, 16, 2)
 LAYERS = 3
@@ -125,7 +125,7 @@ def test_one_pass_over_the_masked_input_serves_all_losses(
 def test_mlm_reads_the_matched_pairs(model: Mvptr, masked: Batch) -> None:
     assert masked.words is not None
     with torch.no_grad():
-        states = joint(model, masked, cls_only=False)[-1]
+        states = model.joint(masked)[-1]
         want = mlm(model.mlm_logits(masked.words.gather(states)), masked.words.label_M)
         close(PretrainingStep(model, ALL)(masked)["mlm"], want)
 
@@ -185,7 +185,7 @@ def test_grounding_is_tuned_on_the_layer_that_the_config_names(model: Mvptr, col
     batch.grounded_BG = torch.ones(size, 1, dtype=torch.bool)
     totals = []
     with torch.no_grad():
-        layers = joint(model, batch, cls_only=False)
+        layers = model.joint(batch)
         for layer in range(1, LAYERS + 1):
             cosine = span_similarity(layers[layer - 1], length, batch.span_mask_BGL, batch.region_mask_BR)
             valid = batch.region_mask_BR[:, None]

@@ -25,7 +25,7 @@ from vlp.phrases.vocabulary import PhraseVocabulary
 from vlp.tasks.base import device_of
 from vlp.tasks.classification import LABELS
 from vlp.tasks.grounding import Reading, read_from
-from vlp.training.steps import joint, span_similarity
+from vlp.training.steps import span_similarity
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -170,7 +170,7 @@ class Predictor:
         can, m = self.abilities, self.model
         batch = batch.to(device_of(m))
         found: dict[str, Any] = {}
-        layers = joint(m, batch, cls_only=False)
+        layers = m.joint(batch)
         last = layers[-1]
         masks = np.flatnonzero(seen.tokens == collator.vocabulary.mask)
         if "words" in can:

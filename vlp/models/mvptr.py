@@ -112,6 +112,10 @@ class Mvptr(nn.Module):
             self.referring_head = nn.Linear(d, 1)
         initialise(self)
 
+    @property
+    def merged(self) -> bool:
+        return self.architecture.fusion == "merged"
+
     # -- inputs -----------------------------------------------------------------------------------------------
     def _embed(self, ids_BL: Tensor, kind: int) -> Tensor:
         positions = self.positions.weight[: ids_BL.shape[1]]
@@ -144,6 +148,7 @@ class Mvptr(nn.Module):
         region_mask_BR: Tensor,
         tags_BTD: Tensor | None = None,
         tag_mask_BT: Tensor | None = None,
+        *,
         cls_only: bool = False,
     ) -> list[Tensor]:
         """States after each multimodal layer: text positions, regions and, with merged attention only, tags."""
@@ -160,17 +165,23 @@ class Mvptr(nn.Module):
         tag_mask_BT: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         states, masks = [text_BLD, regions_BRD], [text_mask_BL, region_mask_BR]
-        if self.architecture.fusion == "merged":
+        if self.merged:
             assert tags_BTD is not None and tag_mask_BT is not None, "merged attention reads the tags"
             states.append(tags_BTD)
             masks.append(tag_mask_BT)
         return torch.cat(states, 1), torch.cat(masks, 1)
 
-    def joint(self, batch: Batch, cls_only: bool = False) -> list[Tensor]:
+    def joint(self, batch: Batch, *, cls_only: bool = False) -> list[Tensor]:
         """Multimodal states [B,L+R(+T),D] of the batch's own pairs, after each layer."""
         s = self.unimodal(batch)
         masks = batch.text_mask_BL, batch.region_mask_BR, batch.tag_mask_BT
-        return self.multimodal(s.text_BLD, masks[0], s.regions_BRD, masks[1], s.tags_BTD, masks[2], cls_only)
+        return self.multimodal(s.text_BLD, masks[0], s.regions_BRD, masks[1], s.tags_BTD, masks[2], cls_only=cls_only)
+
+    def parted(self, joint_BND: Tensor, batch: Batch) -> Unimodal:
+        """Merged attention: the last states taken apart as those of unimodal encoders are."""
+        length, end = batch.text_ids_BL.shape[1], batch.text_ids_BL.shape[1] + batch.regions_BRF.shape[1]
+        regions, tags = joint_BND[:, length:end], joint_BND[:, end:]
+        return Unimodal(joint_BND[:, :length], torch.cat([tags, regions], 1), regions, tags)
 
     @torch.no_grad()
     def attention_maps(self, batch: Batch) -> dict[str, list[Tensor]]:

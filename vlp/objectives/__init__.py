@@ -1,7 +1,7 @@
 """One pure function per equation of the paper; `table` says which loss sees what."""
 
 from vlp.objectives.classification import answers, grounding, itm, labels, mlm
-from vlp.objectives.mcr import Masked, mcr, mcr_cost, mcr_loss
+from vlp.objectives.mcr import Masked, Pending, mcr, mcr_cost, mcr_loss
 from vlp.objectives.negatives import hard_negatives
 from vlp.objectives.reduction import LossSum
 from vlp.objectives.vsc import similarity, vsc
@@ -10,6 +10,7 @@ from vlp.objectives.wpg import s_wpg, wpg
 __all__ = [
     "LossSum",
     "Masked",
+    "Pending",
     "answers",
     "grounding",
     "hard_negatives",

@@ -15,7 +15,7 @@ from vlp.files import read_json
 from vlp.models.initialise import set_answer_rows
 from vlp.models.mvptr import Mvptr
 from vlp.tasks.base import Task, device_of
-from vlp.training.steps import EntailmentStep, VqaStep, joint
+from vlp.training.steps import EntailmentStep, VqaStep
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,7 +97,7 @@ class Vqa(Task):
         chosen: dict[int, str] = {}
         for rows in self.batches(self.rows(split)):
             batch = self.collator(rows, self.image_ids(rows)).to(device_of(model))
-            best = model.answer_logits(joint(model, batch)[-1]).argmax(-1).tolist()
+            best = model.answer_logits(model.joint(batch, cls_only=True)[-1]).argmax(-1).tolist()
             chosen.update({int(r): self.answers[i] for r, i in zip(rows, best, strict=True)})
         records = [{**self.record(r), "answer": chosen[r]} for r in sorted(chosen)]
         keys = ("question_id", "image_id", "answer_type", "answer", "answers")
@@ -135,7 +135,7 @@ class Entailment(Task):
         found: dict[int, list[float]] = {}
         for rows in self.batches(self.rows(split)):
             batch = self.collator(rows, self.image_ids(rows)).to(device_of(model))
-            p = model.entailment_logits(joint(model, batch)[-1]).float().softmax(-1).tolist()
+            p = model.entailment_logits(model.joint(batch, cls_only=True)[-1]).float().softmax(-1).tolist()
             found.update(zip(map(int, rows), p, strict=True))
         texts, rows = self.collator.texts, sorted(found)
         columns: dict[str, list] = {

@@ -14,7 +14,7 @@ from vlp.batching.collate import Collator
 from vlp.models.mvptr import Mvptr
 from vlp.regions.quality import iou_matrix
 from vlp.tasks.base import Task, device_of
-from vlp.training.steps import GroundingStep, joint, span_similarity
+from vlp.training.steps import GroundingStep, span_similarity
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -118,7 +118,7 @@ class Grounding(Task):
         found: dict[str, dict[str, Any]] = {}
         for rows in self.batches(self.rows(split)):
             batch = self._batch(rows, reading.source).to(device_of(model))
-            states = joint(model, batch, cls_only=False)[reading.layer - 1]
+            states = model.joint(batch)[reading.layer - 1]
             assert batch.span_mask_BGL is not None
             cosine = span_similarity(states, batch.text_ids_BL.shape[1], batch.span_mask_BGL, batch.region_mask_BR)
             chosen = cosine.argmax(-1).cpu().numpy()

@@ -14,6 +14,7 @@ from vlp.models.mvptr import Mvptr, Unimodal
 from vlp.objectives import (
     LossSum,
     Masked,
+    Pending,
     answers,
     grounding,
     hard_negatives,
@@ -33,7 +34,7 @@ class Pairs(NamedTuple):
     """B matched pairs, then B hard negatives, then E texts with a further hard image, in one multimodal pass."""
 
     layers: list[Tensor]
-    """States [2B+E,L+R,D] after each layer."""
+    """States [2B+E,L+R(+T),D] after each layer."""
     rest_E: Tensor
     """The texts that got a further hard image."""
     region_mask_NR: Tensor
@@ -64,7 +65,9 @@ def matched_and_negative(
     region_mask = torch.cat([batch.region_mask_BR, batch.region_mask_BR[image_N]])
     text = torch.cat([states.text_BLD, states.text_BLD[text_N]])
     text_mask = torch.cat([batch.text_mask_BL, batch.text_mask_BL[text_N]])
-    layers = m.multimodal(text, text_mask, regions, region_mask, cls_only)
+    tags = torch.cat([states.tags_BTD, states.tags_BTD[image_N]]) if m.merged else None
+    tag_mask = torch.cat([batch.tag_mask_BT, batch.tag_mask_BT[image_N]]) if m.merged else None
+    layers = m.multimodal(text, text_mask, regions, region_mask, tags, tag_mask, cls_only=cls_only)
     matched = torch.ones_like(valid) if batch.matchable_B is None else batch.matchable_B
     return Pairs(layers, rest, region_mask, matched, valid)
 
@@ -80,10 +83,11 @@ def grounding_loss(m: Mvptr, batch: Batch, pairs: Pairs) -> LossSum:
     assert batch.replace_image_B is not None
     size, length, rest = len(batch), batch.text_ids_BL.shape[1], pairs.rest_E
     x = pairs.layers[m.architecture.grounding_layer - 1]
+    regions = x[:, length : length + batch.regions_BRF.shape[1]]
     # Where a text was replaced, its pair is read at the anchor's phrases and then left out.
     positions, mask = (torch.cat([p, p, p[rest]]) for p in (batch.phrase_positions_BP, batch.phrase_mask_BP))
     at = positions[..., None].expand(-1, -1, x.shape[-1])
-    score_N = s_wpg(x.gather(1, at), mask, x[:, length:], pairs.region_mask_NR)
+    score_N = s_wpg(x.gather(1, at), mask, regions, pairs.region_mask_NR)
     negative_B = score_N[size : 2 * size].index_copy(0, rest, score_N[2 * size :])
     kept_B = batch.replace_image_B.index_fill(0, rest, True)
     return wpg(score_N[:size], negative_B, kept_B & pairs.valid_B & batch.phrase_mask_BP.any(1))
@@ -109,7 +113,7 @@ class PretrainingStep(nn.Module):
         super().__init__()
         self.model, self.names = model, frozenset(losses)
         self.contrast_group, self.wpg_negatives = contrast_group, wpg_negatives
-        if not self.cross_modal:
+        if not self.cross_modal and not model.merged:
             # Stage 1 does not train the multimodal part; without gradients it costs no optimizer state either.
             for part in (model.multimodal_encoder, model.pooler, model.itm_head, model.mlm_head):
                 part.requires_grad_(False)
@@ -119,32 +123,47 @@ class PretrainingStep(nn.Module):
         return bool(self.names & {"mlm", "itm", "wpg"})
 
     def forward(self, batch: Batch) -> dict[str, LossSum]:
-        m, names = self.model, self.names
+        m = self.model
         states = m.unimodal(batch)
-        found: dict[str, LossSum] = {}
-        masked: dict[str, Masked] = {}
-        if "mcr_visual" in names and batch.tags is not None:
-            t = batch.tags
-            masked["mcr_visual"] = Masked(m.tag_logits(t.gather(states.tags_BTD)), t.label_M, t.concept_M, t.sample_M)
-        if "mcr_text" in names and batch.phrases is not None and m.architecture.phrase_rows:
-            t = batch.phrases
-            masked["mcr_text"] = Masked(m.phrase_logits(t.gather(states.text_BLD)), t.label_M, t.concept_M, t.sample_M)
+        if m.merged:
+            return self._merged(batch, states)
         # What the matching needs travels to the host while the device goes on with the other losses.
-        pending = dict(zip(masked, mcr_cost(*masked.values()), strict=True))
-        coarse = None
-        if "vsc" in names:
+        pending, found, coarse = self._recover(batch, states), {}, None
+        if "vsc" in self.names:
             text, image = m.contrast_vectors(states)
             matchable = batch.matchable_B
             found["vsc"] = vsc(text, image, m.scale(), batch.image_B, batch.text_B, self.contrast_group, matchable)
             coarse = m.scale() * similarity(text, image)
         if self.cross_modal:
-            found.update(self._cross_modal(batch, states, coarse))
+            found |= self._cross_modal(batch, self._pairs(batch, states, coarse))
         return {name: mcr_loss(p) for name, p in pending.items()} | found
 
-    def _cross_modal(self, batch: Batch, states: Unimodal, coarse: Tensor | None) -> dict[str, LossSum]:
+    def _merged(self, batch: Batch, embedded: Unimodal) -> dict[str, LossSum]:
+        """One encoder over all inputs: concepts are recovered from the last states of the matched pairs."""
+        pairs = self._pairs(batch, embedded, None) if self.cross_modal else None
+        last = self.model.joint(batch)[-1] if pairs is None else pairs.layers[-1][: len(batch)]
+        pending = self._recover(batch, self.model.parted(last, batch))
+        found = {} if pairs is None else self._cross_modal(batch, pairs)
+        return {name: mcr_loss(p) for name, p in pending.items()} | found
+
+    def _recover(self, batch: Batch, states: Unimodal) -> dict[str, Pending]:
+        """Predictions of the masked tags and phrases, and the start of their matching."""
+        m, masked = self.model, dict[str, Masked]()
+        if "mcr_visual" in self.names and batch.tags is not None:
+            t = batch.tags
+            masked["mcr_visual"] = Masked(m.tag_logits(t.gather(states.tags_BTD)), t.label_M, t.concept_M, t.sample_M)
+        if "mcr_text" in self.names and batch.phrases is not None and m.architecture.phrase_rows:
+            t = batch.phrases
+            masked["mcr_text"] = Masked(m.phrase_logits(t.gather(states.text_BLD)), t.label_M, t.concept_M, t.sample_M)
+        return dict(zip(masked, mcr_cost(*masked.values()), strict=True))
+
+    def _pairs(self, batch: Batch, states: Unimodal, coarse: Tensor | None) -> Pairs:
+        every_text = "wpg" in self.names and self.wpg_negatives == "all"
+        cls_only = not self.names & {"mlm", "wpg"} and not self.model.merged
+        return matched_and_negative(self.model, batch, states, coarse, cls_only, every_text)
+
+    def _cross_modal(self, batch: Batch, pairs: Pairs) -> dict[str, LossSum]:
         m, names, found = self.model, self.names, {}
-        every_text = "wpg" in names and self.wpg_negatives == "all"
-        pairs = matched_and_negative(m, batch, states, coarse, not names & {"mlm", "wpg"}, every_text)
         if "mlm" in names and batch.words is not None:
             found["mlm"] = mlm(m.mlm_logits(batch.words.gather(pairs.layers[-1][: len(batch)])), batch.words.label_M)
         if "itm" in names:
@@ -155,7 +174,7 @@ class PretrainingStep(nn.Module):
 
 
 class RetrievalStep(nn.Module):
-    """L_vsc + L_itm (paper 4.2.1)."""
+    """L_vsc + L_itm (paper 4.2.1); with merged attention L_itm alone, its negatives drawn uniformly."""
 
     def __init__(self, model: Mvptr, contrast_group: int | None = None) -> None:
         super().__init__()
@@ -163,6 +182,8 @@ class RetrievalStep(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         m, states = self.model, self.model.unimodal(batch)
+        if m.merged:
+            return {"itm": matching_loss(m, matched_and_negative(m, batch, states, None, cls_only=True))}
         text, image = m.contrast_vectors(states)
         coarse = m.scale() * similarity(text, image)
         pairs = matched_and_negative(m, batch, states, coarse, cls_only=True)
@@ -172,12 +193,6 @@ class RetrievalStep(nn.Module):
         }
 
 
-def joint(m: Mvptr, batch: Batch, cls_only: bool = True) -> list[Tensor]:
-    """Multimodal states of the batch's own pairs, after each layer."""
-    s = m.unimodal(batch)
-    return m.multimodal(s.text_BLD, batch.text_mask_BL, s.regions_BRD, batch.region_mask_BR, cls_only)
-
-
 class VqaStep(nn.Module):
     def __init__(self, model: Mvptr) -> None:
         super().__init__()
@@ -185,7 +200,9 @@ class VqaStep(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         assert batch.scores_BA is not None
-        return {"answers": answers(self.model.answer_logits(joint(self.model, batch)[-1]), batch.scores_BA)}
+        return {
+            "answers": answers(self.model.answer_logits(self.model.joint(batch, cls_only=True)[-1]), batch.scores_BA)
+        }
 
 
 class EntailmentStep(nn.Module):
@@ -195,14 +212,17 @@ class EntailmentStep(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         assert batch.labels_B is not None
-        return {"labels": labels(self.model.entailment_logits(joint(self.model, batch)[-1]), batch.labels_B)}
+        return {
+            "labels": labels(self.model.entailment_logits(self.model.joint(batch, cls_only=True)[-1]), batch.labels_B)
+        }
 
 
 def span_similarity(states_BND: Tensor, length: int, span_mask_BGL: Tensor, region_mask_BR: Tensor) -> Tensor:
     """Cosine [B,G,R] of the mean state of each phrase's positions and each region (paper 4.2.3)."""
     weights = span_mask_BGL.to(states_BND.dtype)
     phrase_BGD = (weights @ states_BND[:, :length]) / weights.sum(-1, keepdim=True).clamp(min=1.0)
-    cosine = F.normalize(phrase_BGD, dim=-1) @ F.normalize(states_BND[:, length:], dim=-1).transpose(1, 2)
+    regions_BRD = states_BND[:, length : length + region_mask_BR.shape[1]]
+    cosine = F.normalize(phrase_BGD, dim=-1) @ F.normalize(regions_BRD, dim=-1).transpose(1, 2)
     return cosine.masked_fill(~region_mask_BR[:, None], -torch.inf)
 
 
@@ -215,7 +235,7 @@ class GroundingStep(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         assert batch.span_mask_BGL is not None and batch.iou_BGR is not None and batch.grounded_BG is not None
-        states = joint(self.model, batch, cls_only=False)[self.layer - 1]
+        states = self.model.joint(batch)[self.layer - 1]
         cosine = span_similarity(states, batch.text_ids_BL.shape[1], batch.span_mask_BGL, batch.region_mask_BR)
         valid = batch.grounded_BG[..., None] & batch.region_mask_BR[:, None]
         return {"grounding": grounding(cosine.masked_fill(~valid, 0.0), batch.iou_BGR, valid, self.objective)}
