@@ -40,6 +40,16 @@ def test_parts_must_fit() -> None:
         load(CONFIGS / "flickr_mini.yaml")
 
 
+def test_merged_attention_has_neither_unimodal_layers_nor_vsc() -> None:
+    merged = ["model.fusion=merged", "model.text_layers=0", "model.visual_layers=0"]
+    with pytest.raises(ConfigError, match=r"model\.fusion: merged attention has no unimodal layers"):
+        load(CONFIGS / "demo.yaml", merged[:1])
+    with pytest.raises(ConfigError, match=r"pretraining\.stage2\.losses: merged attention"):
+        load(CONFIGS / "demo.yaml", [*merged, "pretraining.stage1=null"])
+    fits = [*merged, "pretraining.stage1=null", "pretraining.stage2.losses=[mcr_visual, mcr_text, mlm, itm, wpg]"]
+    assert load(CONFIGS / "demo.yaml", fits).pretraining.stage1 is None
+
+
 def test_extends_itself(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="extends itself"):
         load(write(tmp_path / "a.yaml", "extends: a.yaml"))

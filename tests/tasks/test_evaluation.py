@@ -37,9 +37,13 @@ def _retrieval(tables: Path, rows: list[dict[str, Any]], metadata: dict[str, str
 
 
 def test_retrieval_measures_name_their_protocol(tables: Path) -> None:
-    found = _retrieval(tables, _rows(), {"num_texts": "2", "num_images": "2"})
-    assert found["RSUM"].value == 600 and found["RSUM"].protocol == "re-ranked k_c=2 k_i=2"
+    counts = {"num_texts": "2", "num_images": "2"}
+    found = _retrieval(tables, [r for r in _rows() if r["positive"]], counts)
+    assert found["RSUM"].value == 600 and found["RSUM"].protocol == "re-ranked k_c=1 k_i=1"
     assert found["Uni-TR@1"].protocol == "unimodal" and found["Uni-TR@1"].chance == 50
+    assert _retrieval(tables, _rows(), counts)["RSUM"].protocol == "exhaustive"
+    merged = _retrieval(tables, _rows(), counts | {"no_coarse": "merged attention"})
+    assert merged.keys() == {"RSUM", *(f"{d}@{k}" for d in ("TR", "IR") for k in (1, 5, 10))}
 
 
 @pytest.mark.parametrize(

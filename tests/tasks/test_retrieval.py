@@ -60,9 +60,11 @@ class FakeTask:
         )
 
 
-def test_cached_scores_equal_scoring_from_scratch() -> None:
+@pytest.mark.parametrize("fusion", ["separate", "merged"])
+def test_cached_scores_equal_scoring_from_scratch(fusion: str) -> None:
     torch.manual_seed(0)
-    model = Mvptr(architecture()).eval()
+    none = {"fusion": fusion} | ({"text_layers": 0, "visual_layers": 0} if fusion == "merged" else {})
+    model = Mvptr(architecture().model_copy(update=none)).eval()
     whole = batch(size=5)
     task = FakeTask(whole, ["0", "0", "1", "1", "2"])
     with torch.inference_mode():
@@ -71,10 +73,12 @@ def test_cached_scores_equal_scoring_from_scratch() -> None:
         got = cache.match_probabilities(pairs, batch_size=4)
         for (i, s), value in zip(pairs.tolist(), got, strict=True):
             one = task(np.array([s]), [str(i)])
-            u = model.unimodal(one)
-            last = model.multimodal(u.text_BLD, one.text_mask_BL, u.regions_BRD, one.region_mask_BR)[-1]
+            last = model.joint(one)[-1]
             assert value == pytest.approx(float(model.itm_logits(last).softmax(-1)[0, 0]), abs=1e-5)
-            text, image = model.contrast_vectors(u)
+            if fusion == "merged":
+                assert float(cache.coarse_IS[i, s]) == 0
+                continue
+            text, image = model.contrast_vectors(model.unimodal(one))
             assert float(cache.coarse_IS[i, s]) == pytest.approx(float(text @ image.T), abs=1e-5)
     assert cache.image_of_row == [0, 0, 1, 1, 2]
 

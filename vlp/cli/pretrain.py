@@ -44,6 +44,8 @@ def run(
         raise typer.BadParameter("stage1 or stage2", param_hint="--stage")
     paths = Paths(tables, corpus, regions, vocabulary)
     options = getattr(e.pretraining, stage)
+    if options is None:
+        raise typer.BadParameter("the experiment has no stage 1", param_hint="--stage")
     inputs = {"corpus": corpus, "regions": regions, "vocabulary": vocabulary} | ({"init": init} if init else {})
     inputs |= {"detector": detector} if detector else {}
     params = {"optimisation": options.model_dump(), "model": e.model.model_dump()}

@@ -58,9 +58,19 @@ class Experiment(Part):
             raise ValueError("regions.source: the detector is trained on data.objects, which is not set")
         if self.model.hidden_size % self.model.num_heads:
             raise ValueError("model.hidden_size: not a multiple of model.num_heads")
+        if self.model.fusion == "merged":
+            self._merged_fits()
         if self.model.grounding_layer > self.model.multimodal_layers:
             raise ValueError("model.grounding_layer: more than model.multimodal_layers")
         return self
+
+    def _merged_fits(self) -> None:
+        m, stages = self.model, {"stage1": self.pretraining.stage1, "stage2": self.pretraining.stage2}
+        if m.text_layers or m.visual_layers:
+            raise ValueError("model.fusion: merged attention has no unimodal layers: text_layers, visual_layers: 0")
+        for name, stage in stages.items():
+            if stage is not None and "vsc" in stage.losses:
+                raise ValueError(f"pretraining.{name}.losses: merged attention has no unimodal [CLS] states for vsc")
 
     @field_validator("sources")
     @classmethod

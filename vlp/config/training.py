@@ -54,5 +54,6 @@ class Stage(Optimisation):
 
 
 class Pretraining(Part):
-    stage1: Stage
+    stage1: Stage | None = None
+    """None: one stage only, as merged attention has it."""
     stage2: Stage

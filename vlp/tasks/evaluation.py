@@ -92,7 +92,9 @@ def _retrieval(path: Path, predictions: pa.Table, tables: str | Path) -> Iterato
     _check_retrieval(path, predictions, kept, owner)
     per_query = {d: int(np.unique(c.query, return_counts=True)[1].max()) for d, c in kept.items()}
     reranked = f"re-ranked k_c={per_query['i2t']} k_i={per_query['t2i']}"
-    for row in retrieval.recalls_with_intervals(kept, owner):
+    if all(per_query[d] == len(np.unique(kept[other].query)) for d, other in (("i2t", "t2i"), ("t2i", "i2t"))):
+        reranked = "exhaustive"
+    for row in retrieval.recalls_with_intervals(kept, owner, retrieval.orders(predictions)):
         protocol = "unimodal" if row.metric.startswith("Uni-") else reranked
         yield Measure(protocol, row.metric, row.value, row.low, row.high, row.chance, row.n)
 

@@ -14,6 +14,7 @@ from vlp.batching.order import num_steps
 from vlp.models.mvptr import Mvptr
 from vlp.objectives.classification import MATCH
 from vlp.tasks.base import Task, device_of
+from vlp.tasks.metrics.retrieval import NO_COARSE
 from vlp.training.schedule import hardness
 from vlp.training.steps import RetrievalStep
 
@@ -55,6 +56,9 @@ class Retrieval(Task):
     def _predict(self, model: Mvptr, split: str, k_c: int, k_i: int) -> pa.Table:
         rows = self.rows(split)
         cache = UnimodalCache(self, model, rows)
+        if model.merged:
+            # Nothing orders candidates cheaply: every pair is scored.
+            k_c, k_i = len(rows), len(cache.images)
         text_of_image, image_of_text = candidates(cache.coarse_IS, k_c, k_i)
         pairs = np.unique(np.concatenate([text_of_image, image_of_text]), axis=0)
         score = dict(zip(map(tuple, pairs.tolist()), cache.match_probabilities(pairs).tolist(), strict=True))
@@ -77,8 +81,9 @@ class Retrieval(Task):
                 columns["coarse"].append(float(coarse[i, s]))
                 columns["score"].append(score[i, s])
                 columns["positive"].append(cache.image_of_row[s] == i)
-        counts = {"num_texts": str(len(ids)), "num_images": str(len(cache.images))}
-        return pa.table(columns).replace_schema_metadata(counts)
+        said = {b"num_texts": str(len(ids)), b"num_images": str(len(cache.images))}
+        said |= {NO_COARSE: "merged attention"} if cache.model.merged else {}
+        return pa.table(columns).replace_schema_metadata(said)
 
 
 def candidates(coarse_IS: Tensor, k_c: int, k_i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +103,10 @@ def candidates(coarse_IS: Tensor, k_c: int, k_i: int) -> tuple[np.ndarray, np.nd
 
 
 class UnimodalCache:
-    """Unimodal states of a split: the re-ranker needs only the multimodal layers for each pair."""
+    """Unimodal states of a split: the re-ranker needs only the multimodal layers for each pair.
+
+    With merged attention these are the embedded inputs, tags among them, and `coarse_IS` is zero.
+    """
 
     def __init__(self, task: Retrieval, model: Mvptr, rows: np.ndarray, batch_size: int = 128) -> None:
         self.model = model
@@ -109,6 +117,7 @@ class UnimodalCache:
         self.image_of_row = [number[o] for o in owners]
         self.text_states: list[Tensor] = [torch.empty(0)] * len(rows)
         self.image_states: list[Tensor] = [torch.empty(0)] * len(self.images)
+        self.tag_states = list(self.image_states)
         texts = torch.empty(len(rows), model.architecture.hidden_size, device=device)
         images = torch.empty(len(self.images), model.architecture.hidden_size, device=device)
         order = np.argsort(task.collator.text_lengths(rows), kind="stable")
@@ -123,10 +132,12 @@ class UnimodalCache:
             batch = task.collator(np.repeat(rows[:1], len(at)), [self.images[a] for a in at]).to(device)
             states = model.encode_image(batch)
             images[at] = torch.nn.functional.normalize(model.visual_projection(states[:, 0]), dim=-1)
-            regions = states[:, batch.tag_ids_BT.shape[1] :]
+            tags, regions = states.split([batch.tag_ids_BT.shape[1], batch.regions_BRF.shape[1]], dim=1)
             for a, state, mask in zip(at, regions, batch.region_mask_BR, strict=True):
                 self.image_states[a] = state[mask]
-        self.coarse_IS = images @ texts.T
+            for a, state, mask in zip(at, tags, batch.tag_mask_BT, strict=True):
+                self.tag_states[a] = state[mask]
+        self.coarse_IS = images @ texts.T if not model.merged else torch.zeros(len(images), len(texts))
 
     def match_probabilities(self, pairs: np.ndarray, batch_size: int = 512) -> np.ndarray:
         """ITM probability of each (image, text) pair; pairs of similar length share a batch."""
@@ -136,7 +147,8 @@ class UnimodalCache:
             at = order[begin : begin + batch_size]
             text, text_mask = _pad([self.text_states[s] for s in pairs[at, 1]])
             regions, region_mask = _pad([self.image_states[i] for i in pairs[at, 0]])
-            last = self.model.multimodal(text, text_mask, regions, region_mask, cls_only=True)[-1]
+            tags = _pad([self.tag_states[i] for i in pairs[at, 0]]) if self.model.merged else (None, None)
+            last = self.model.multimodal(text, text_mask, regions, region_mask, *tags, cls_only=True)[-1]
             result[at] = self.model.itm_logits(last).float().softmax(-1)[:, MATCH].cpu().numpy()
         return result
 

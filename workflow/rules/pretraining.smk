@@ -7,7 +7,7 @@ INPUTS = (
 PRETRAINING_PARTS = ("seed", "lengths", "masking", "model", "launch.pretraining")
 
 
-# The detector goes along in the model directories: stage 1 takes it in, later models take it over from their `init`.
+# The detector goes along in the model directories: the first stage takes it in, later models have it from their `init`.
 DETECTOR = (
     {"detector": at("detector/detector.safetensors")}
     if EXPERIMENT.regions.source == "detector"
@@ -15,29 +15,35 @@ DETECTOR = (
 )
 
 
-rule stage1:
-    input:
-        at("corpus/corpus.h5"),
-        at("regions/regions.h5"),
-        at("vocabulary/phrases.json"),
-        **DETECTOR,
-    output:
-        at(f"models/stage1/{MODEL}"),
-    log:
-        at("logs/stage1.log"),
-    conda:
-        "../../envs/vlp.yaml"
-    threads: threads_of("pretraining")
-    params:
-        **CALL,
-        inputs=INPUTS,
-        part=part("pretraining.stage1", *PRETRAINING_PARTS),
-        model=subpath(output[0], parent=True),
-        run=at("runs/stage1"),
-        detector="".join(f"--detector {path}" for path in DETECTOR.values()),
-    shell:
-        "{params.vlp} pretrain run --stage stage1 --config {params.config} {params.inputs} --out {params.model} "
-        "--run-dir {params.run} {params.detector} > {log} 2>&1"
+TWO_STAGES = EXPERIMENT.pretraining.stage1 is not None
+START = {"init": at(f"models/stage1/{MODEL}")} if TWO_STAGES else DETECTOR
+
+
+if TWO_STAGES:
+
+    rule stage1:
+        input:
+            at("corpus/corpus.h5"),
+            at("regions/regions.h5"),
+            at("vocabulary/phrases.json"),
+            **DETECTOR,
+        output:
+            at(f"models/stage1/{MODEL}"),
+        log:
+            at("logs/stage1.log"),
+        conda:
+            "../../envs/vlp.yaml"
+        threads: threads_of("pretraining")
+        params:
+            **CALL,
+            inputs=INPUTS,
+            part=part("pretraining.stage1", *PRETRAINING_PARTS),
+            model=subpath(output[0], parent=True),
+            run=at("runs/stage1"),
+            detector="".join(f"--detector {path}" for path in DETECTOR.values()),
+        shell:
+            "{params.vlp} pretrain run --stage stage1 --config {params.config} {params.inputs} --out {params.model} "
+            "--run-dir {params.run} {params.detector} > {log} 2>&1"
 
 
 rule stage2:
@@ -45,7 +51,7 @@ rule stage2:
         at("corpus/corpus.h5"),
         at("regions/regions.h5"),
         at("vocabulary/phrases.json"),
-        init=at(f"models/stage1/{MODEL}"),
+        **START,
     output:
         at(f"models/stage2/{MODEL}"),
     log:
@@ -57,9 +63,13 @@ rule stage2:
         **CALL,
         inputs=INPUTS,
         part=part("pretraining.stage2", *PRETRAINING_PARTS),
-        init=subpath(input.init, parent=True),
+        start=lambda wildcards, input: (
+            f"--init {Path(input.init).parent}"
+            if "init" in input.keys()
+            else " ".join(f"--detector {path}" for path in DETECTOR.values())
+        ),
         model=subpath(output[0], parent=True),
         run=at("runs/stage2"),
     shell:
-        "{params.vlp} pretrain run --stage stage2 --config {params.config} {params.inputs} --init {params.init} "
+        "{params.vlp} pretrain run --stage stage2 --config {params.config} {params.inputs} {params.start} "
         "--out {params.model} --run-dir {params.run} > {log} 2>&1"

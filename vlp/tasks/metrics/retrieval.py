@@ -58,10 +58,20 @@ def directions(predictions: pa.Table) -> dict[str, Candidates]:
     }
 
 
+NO_COARSE = b"no_coarse"
+"""Key of the metadata of predictions that no unimodal encoder has ordered (merged attention); `coarse` is 0 there."""
+
+
+def orders(predictions: pa.Table) -> tuple[tuple[bool, str], ...]:
+    """(coarse?, prefix of the metrics) of the orders that a predictions table holds."""
+    both = ((False, ""), (True, "Uni-"))
+    return both[:1] if NO_COARSE in (predictions.schema.metadata or {}) else both
+
+
 def recalls(predictions: pa.Table) -> dict[str, float]:
     """TR@K, IR@K, RSUM of the re-ranked order and the same as Uni-... of the coarse one, in percent."""
     values: dict[str, float] = {}
-    for coarse, prefix in ((False, ""), (True, "Uni-")):
+    for coarse, prefix in orders(predictions):
         here: dict[str, float] = {}
         for direction, kept in directions(predictions).items():
             _, ranks = first_positive(kept, coarse=coarse)
@@ -96,12 +106,17 @@ def chance(positives: int, total: int, k: int) -> float:
     return float(1 - Fraction(comb(total - positives, k), comb(total, k)))
 
 
-def recalls_with_intervals(kept: Mapping[str, Candidates], caption_image: Mapping[str, str]) -> list[Recall]:
+def recalls_with_intervals(
+    kept: Mapping[str, Candidates],
+    caption_image: Mapping[str, str],
+    wanted: Sequence[tuple[bool, str]] = ((False, ""), (True, "Uni-")),
+) -> list[Recall]:
     """All recalls of both directions in percent, with 95% intervals and chance.
 
     Args:
         kept: `i2t` (queries are images) and `t2i` (queries are captions).
         caption_image: the image of every caption among the queries of `t2i`.
+        wanted: see `orders`.
 
     Returns:
         TR@K, IR@K, RSUM of the re-ranked order, the same as Uni-... of the coarse one.
@@ -117,7 +132,7 @@ def recalls_with_intervals(kept: Mapping[str, Candidates], caption_image: Mappin
         "t2i": [chance(1, len(images), k) for k in KS],
     }
     rows: list[Recall] = []
-    for coarse, prefix in ((False, ""), (True, "Uni-")):
+    for coarse, prefix in wanted:
         sums, counts = _per_image(kept, caption_image, images, coarse=coarse)
         values = 100 * sums.sum(axis=0) / counts.sum(axis=0)
         means = 100 * bootstrap.resampled_means(sums, counts)
