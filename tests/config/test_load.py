@@ -18,7 +18,7 @@ def test_extends_and_overrides_have_real_types(tmp_path: Path) -> None:
     e = load(child, ["pretraining.stage1.epochs=0.5", "tasks.vqa=null", "model.use_tags=false"])
     assert e.model.hidden_size == 64
     assert e.model.num_heads == load(CONFIGS / "demo.yaml").model.num_heads
-    assert e.pretraining.stage1.epochs == 0.5
+    assert e.pretraining.stage1 is not None and e.pretraining.stage1.epochs == 0.5
     assert e.tasks.vqa is None
     assert e.model.use_tags is False
 

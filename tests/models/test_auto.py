@@ -12,6 +12,7 @@ from tests.models.test_mvptr import vocabulary
 from tests.models.tiny import architecture, batch
 from vlp.models import directory
 from vlp.models.auto import MvptrConfig, MvptrModel
+from vlp.models.layers import Layer
 from vlp.models.mvptr import Mvptr
 
 
@@ -61,7 +62,9 @@ def test_attention_maps_are_those_of_the_forward_pass() -> None:
             assert weights.shape == (3, 2, length, length)
             torch.testing.assert_close(weights.sum(-1), torch.ones(3, 2, length))
             assert weights.masked_fill(masks[name][:, None, None], 0).abs().max() == 0
-    layer = model.text_encoder.layers[0].attention
+    block = model.text_encoder.layers[0]
+    assert isinstance(block, Layer)
+    layer = block.attention
     with torch.no_grad():
         x = model._embed(b.text_ids_BL, 0)
         mixed = (maps["text"][0] @ layer._split(layer.value(x))).transpose(1, 2).flatten(2)

@@ -78,6 +78,53 @@ def test_layers_equal_transformers_bert(tmp_path: Path) -> None:
     torch.testing.assert_close(last, hidden[4], rtol=1e-4, atol=1e-5)
 
 
+def test_every_copied_tensor_is_berts(tmp_path: Path) -> None:
+    """Each tensor that is said to be copied equals BERT's of the first or last layers; the others are left as drawn."""
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(2)
+    config = BertConfig(
+        vocab_size=30,
+        hidden_size=16,
+        num_hidden_layers=5,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=32,
+    )
+    bert = BertModel(config).eval()
+    for p in bert.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    bert.save_pretrained(tmp_path)
+    theirs, model = bert.state_dict(), Mvptr(architecture(layers=2))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    done = set(copy_bert(model, tmp_path))
+    after = model.state_dict()
+    parts = {"query": "attention.self.query", "key": "attention.self.key", "value": "attention.self.value"}
+    wanted: dict[str, torch.Tensor] = {}
+    for encoder, first in (("text_encoder", 0), ("visual_encoder", 0), ("multimodal_encoder", 3)):
+        for i in range(2):
+            own, other = f"{encoder}.layers.{i}", f"encoder.layer.{first + i}"
+            pairs = {f"attention.{k}": v for k, v in parts.items()} | {
+                "attention.output": "attention.output.dense",
+                "attention.norm": "attention.output.LayerNorm",
+                "intermediate": "intermediate.dense",
+                "output": "output.dense",
+                "norm": "output.LayerNorm",
+            }
+            for ours, bert_name in pairs.items():
+                wanted |= {f"{own}.{ours}.{p}": theirs[f"{other}.{bert_name}.{p}"] for p in ("weight", "bias")}
+    for p in ("weight", "bias"):
+        wanted |= {f"embedding_norm.{p}": theirs[f"embeddings.LayerNorm.{p}"]}
+        wanted |= {f"pooler.{p}": theirs[f"pooler.dense.{p}"]}
+    wanted["types.weight"] = theirs["embeddings.token_type_embeddings.weight"]
+    wanted["positions.weight"] = theirs["embeddings.position_embeddings.weight"]
+    assert done == set(wanted) | {"embeddings.weight"}
+    assert all(torch.equal(after[k], v) for k, v in wanted.items())
+    assert torch.equal(after["embeddings.weight"][:30], theirs["embeddings.word_embeddings.weight"])
+    assert torch.equal(after["embeddings.weight"][30:], before["embeddings.weight"][30:])
+    assert all(torch.equal(after[k], before[k]) for k in set(after) - done)
+
+
 def test_bert_of_another_size_is_refused(tmp_path: Path, model: Mvptr) -> None:
     from transformers import BertConfig, BertModel
 
@@ -97,6 +144,7 @@ def test_phrase_and_answer_rows(model: Mvptr) -> None:
     task = Mvptr(architecture(head="vqa", head_size=2))
     torch.nn.init.normal_(task.mlm_head.bias)
     set_answer_rows(task, [[6, 7], [8]])
+    assert task.answer_head.table is not None
     torch.testing.assert_close(task.answer_head.table[0], (task.embeddings.weight[6] + task.embeddings.weight[7]) / 2)
     torch.testing.assert_close(task.answer_head.bias[1], task.mlm_head.bias[8])
     torch.testing.assert_close(task.answer_head.dense.weight, task.mlm_head.dense.weight)

@@ -14,7 +14,7 @@ from torch import Tensor
 from vlp.batching.batch import Batch
 from vlp.errors import InputError
 from vlp.models import directory, official
-from vlp.models.mvptr import Architecture, Mvptr
+from vlp.models.mvptr import Architecture, Head, Mvptr
 
 HERE = Path(__file__).parents[1] / "golden"
 GOLDEN = Path(os.environ.get("VLP_GOLDEN_DIR", HERE))
@@ -192,7 +192,12 @@ def base_size_keys() -> dict[str, dict[str, tuple[int, ...]]]:
 @pytest.mark.parametrize("kind", official.CLASSES)
 def test_base_size_has_the_released_keys_and_shapes(kind: str) -> None:
     wanted = base_size_keys()[kind]
-    head = {"vqa": ("vqa", 3129), "entailment": ("entailment", 3), "referring": ("referring", 1)}.get(kind, (None, 0))
+    heads: dict[str, tuple[Head, int]] = {
+        "vqa": ("vqa", 3129),
+        "entailment": ("entailment", 3),
+        "referring": ("referring", 1),
+    }
+    head = heads.get(kind, (None, 0))
     a = Architecture(
         hidden_size=768, num_heads=12, intermediate_size=3072, text_layers=6, visual_layers=6, multimodal_layers=6,
         max_positions=512, dropout=0.1, attention_dropout=0.1, region_layer_norm=True, contrast_projection=False,

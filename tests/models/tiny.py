@@ -7,10 +7,10 @@ import torch
 
 from vlp.batching.batch import Batch
 from vlp.batching.collate import add_negative_noise
-from vlp.models.mvptr import Architecture
+from vlp.models.mvptr import Architecture, Head
 
 
-def architecture(layers: int = 2, head: str | None = None, head_size: int = 0) -> Architecture:
+def architecture(layers: int = 2, head: Head | None = None, head_size: int = 0) -> Architecture:
     return Architecture(
         hidden_size=16,
         num_heads=2,

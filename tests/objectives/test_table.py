@@ -53,6 +53,7 @@ def changed(change: Callable[[Batch], None]) -> dict[str, tuple[float, float]]:
 def test_rows_are_the_losses_of_the_config() -> None:
     assert sorted(r.loss for r in TABLE) == sorted(get_args(Loss))
     stages = load(ROOT / "configs" / "demo.yaml").pretraining
+    assert stages.stage1 is not None
     assert {r.loss for r in TABLE if 1 in r.stages} == set(stages.stage1.losses)
     assert {r.loss for r in TABLE if 2 in r.stages} == set(stages.stage2.losses)
 

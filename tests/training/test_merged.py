@@ -8,6 +8,7 @@ import torch
 
 from tests.objectives.batches import GROUNDING_LAYER, LAYERS, batch, model
 from tests.objectives.reference import mcr as slow_mcr
+from vlp.models.layers import Layer
 from vlp.models.mvptr import Mvptr
 from vlp.objectives import hard_negatives
 from vlp.training.steps import PretrainingStep, RetrievalStep
@@ -31,7 +32,9 @@ def test_every_loss_is_finite_and_trains_the_one_encoder(merged: Mvptr) -> None:
     found = PretrainingStep(merged, LOSSES)(batch())
     assert set(found) == set(LOSSES) and all(v.count > 0 and torch.isfinite(v.total) for v in found.values())
     for name, loss in found.items():
-        weight = merged.multimodal_encoder.layers[0].attention.query.weight
+        block = merged.multimodal_encoder.layers[0]
+        assert isinstance(block, Layer)
+        weight = block.attention.query.weight
         (grad,) = torch.autograd.grad(loss.mean(), weight, retain_graph=True)
         assert grad.abs().max() > 0, name
     assert len(merged.multimodal_encoder.layers) == LAYERS >= GROUNDING_LAYER

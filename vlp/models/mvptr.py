@@ -17,6 +17,9 @@ from vlp.models.layers import LAYER_NORM_EPS, Encoder, VocabularyHead, initialis
 MAX_LOGIT_SCALE = math.log(100.0)
 
 
+Head = Literal["vqa", "entailment", "referring"]
+
+
 class Architecture(BaseModel):
     """All that is needed to build the module: `config.json` of a model directory."""
 
@@ -49,7 +52,7 @@ class Architecture(BaseModel):
     """False: MLM and tag head own their tables, as the release's checkpoints may (reference 1.8)."""
     qa_head_size: int = 0
     """Rows of the release's `qa_head`, carried along for export; no loss uses it (reference 1.7)."""
-    head: Literal["vqa", "entailment", "referring"] | None = None
+    head: Head | None = None
     head_size: int = 0
 
 

@@ -17,7 +17,7 @@ from vlp.errors import InputError
 from vlp.files import atomic, read_json, sha256, write_json
 from vlp.models import directory
 from vlp.models.initialise import LAYER_KEYS
-from vlp.models.mvptr import Architecture, Mvptr
+from vlp.models.mvptr import Architecture, Head, Mvptr
 from vlp.phrases import tokenizer
 from vlp.phrases.vocabulary import PhraseVocabulary, read_id2phrase, write_id2phrase
 
@@ -32,7 +32,13 @@ CLASSES = {
 
 _PARTS = ("weight", "bias")
 _ENCODERS = {"txt_encoder": "text_encoder", "vis_encoder": "visual_encoder", "mul_encoder": "multimodal_encoder"}
-_HEADS = {"retrieval": None, "pretraining": None, "vqa": "vqa", "entailment": "entailment", "referring": "referring"}
+_HEADS: dict[str, Head | None] = {
+    "retrieval": None,
+    "pretraining": None,
+    "vqa": "vqa",
+    "entailment": "entailment",
+    "referring": "referring",
+}
 
 
 @dataclass
