@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from tests.models.tiny import architecture, batch
 from vlp.models.layers import SelfAttention
-from vlp.models.mvptr import Mvptr, set_dropout
+from vlp.models.mvptr import Head, Mvptr, set_dropout
 
 
-def make(head: str | None = None, **changed: object) -> Mvptr:
+def make(head: Head | None = None, **changed: object) -> Mvptr:
     torch.manual_seed(0)
     model = Mvptr(architecture(head=head, head_size=3 if head else 0).model_copy(update=changed)).eval()
     with torch.no_grad():

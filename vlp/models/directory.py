@@ -14,7 +14,7 @@ from torch import Tensor
 from vlp.config import Experiment
 from vlp.errors import InputError
 from vlp.files import atomic, read_json, sha256, write_json, write_text
-from vlp.models.mvptr import Architecture, Mvptr
+from vlp.models.mvptr import Architecture, Head, Mvptr
 
 WEIGHTS = "model.safetensors"
 COMPANIONS = ("tokenizer", "phrases.json", "inputs.json", "detector", "README.md")
@@ -67,7 +67,7 @@ def read_architecture(folder: Path) -> Architecture:
         raise InputError(file, f"lacks or spoils {fields}.", "Name a model directory made by vlp.") from error
 
 
-def load(folder: Path, head: str | None = None, head_size: int = 0) -> Mvptr:
+def load(folder: Path, head: Head | None = None, head_size: int = 0) -> Mvptr:
     """The model of a directory; with `head`, a fresh task head is put on where the directory has none.
 
     Raises:

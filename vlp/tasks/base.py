@@ -12,7 +12,7 @@ from vlp.batching.batch import Batch
 from vlp.batching.collate import Collator
 from vlp.batching.order import derangement
 from vlp.errors import InputError
-from vlp.models.mvptr import Mvptr
+from vlp.models.mvptr import Head, Mvptr
 from vlp.training.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Task(ABC):
     name: ClassVar[str]
     texts: ClassVar[str]
     """Text set of the corpus."""
-    head: ClassVar[str | None] = None
+    head: ClassVar[Head | None] = None
 
     def __init__(self, inputs: Inputs, config: Any, blind: bool) -> None:
         self.inputs, self.config, self.blind = inputs, config, blind

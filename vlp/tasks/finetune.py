@@ -10,7 +10,7 @@ import torch
 from vlp.batching.order import DROPOUT, generator
 from vlp.config import Experiment
 from vlp.models import directory
-from vlp.models.mvptr import Mvptr, set_dropout
+from vlp.models.mvptr import Head, Mvptr, set_dropout
 from vlp.regions import carried
 from vlp.tasks import make
 from vlp.tasks.base import TrainSamples
@@ -46,7 +46,7 @@ def finetune(
     return result
 
 
-def with_head(model: Mvptr, head: str | None, head_size: int) -> Mvptr:
+def with_head(model: Mvptr, head: Head | None, head_size: int) -> Mvptr:
     """The same weights in a model with a fresh task head."""
     if head is None:
         return model
