@@ -120,7 +120,12 @@ def test_vqa_reads_the_state_before_the_pooler() -> None:
 
 
 def test_dropout_stands_before_the_heads() -> None:
-    for head, name in (("vqa", "answer_logits"), ("entailment", "entailment_logits"), (None, "itm_logits")):
+    heads: tuple[tuple[Head | None, str], ...] = (
+        ("vqa", "answer_logits"),
+        ("entailment", "entailment_logits"),
+        (None, "itm_logits"),
+    )
+    for head, name in heads:
         model = make(head=head)
         x, logits = joint(model), getattr(model, name)
         set_dropout(model, 0.5)
