@@ -54,7 +54,7 @@ def test_train_extract_info_verify(config: Path, tmp_path: Path) -> None:
     )
     text = _call(
         *("extract", "--config", config, "--tables", world.tables),
-        *("--detector", detector, "--out", store, "--quality", quality),
+        *("--weights", detector, "--out", store, "--quality", quality),
     )
     assert "test" in text and "recall" in text
     value = json.loads(quality.read_text())
@@ -80,7 +80,7 @@ def test_verify_names_the_damaged_image(config: Path, tmp_path: Path) -> None:
     world = make(tmp_path / "toy", train=8, val=1, test=1)
     detector, store = tmp_path / "d.safetensors", tmp_path / "r.h5"
     _call("train", "--config", config, "--tables", world.tables, "--out", detector)
-    arguments = ("--detector", detector, "--out", store, "--quality", tmp_path / "q.json")
+    arguments = ("--weights", detector, "--out", store, "--quality", tmp_path / "q.json")
     _call("extract", "--config", config, "--tables", world.tables, *arguments)
     with h5py.File(store) as file:
         place = file["boxes"].id.get_offset()  # pyright: ignore
