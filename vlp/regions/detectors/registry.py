@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from pathlib import Path
 
 from vlp.config.regions import Selection
@@ -37,9 +38,8 @@ def build(name: str, weights: Path | None, device: str = "cpu", selection: Selec
             raise ConfigError(f"regions.extraction.device: the detector small runs on the cpu, not on {device}")
         return small.build(_wanted(name, weights))
     if name == "vinvl":
-        import importlib
-
-        return importlib.import_module("vlp.regions.detectors.vinvl").build(_wanted(name, weights), device)
+        file = _wanted(name, weights)
+        return importlib.import_module("vlp.regions.detectors.vinvl").build(file, device)
     from vlp.regions.detectors import torchvision_models
 
     known = torchvision_models.names()

@@ -221,7 +221,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _classes(state: Mapping[str, Tensor], usual: Mapping[str, Tensor]) -> int:
     """Number of classes of the weights: rows of the class layer, as many times as the usual number has them."""
     for key in usual:
-        layer = key.endswith("cls_score.weight") or "classification_head" in key
+        layer = key.endswith("weight") and ("cls_score" in key or "classification_head" in key)
         if layer and key in state and len(state[key]) != len(usual[key]):
             return max(1, len(state[key]) * COCO_CLASSES // len(usual[key]))
     return COCO_CLASSES
