@@ -34,7 +34,7 @@ def torchvision_model(kind: str) -> Any:
     """`rcnn`, `retinanet` (8 channels at both levels), `fcos` (32), `ssd` (8 and 12): three classes, background."""
     torch.manual_seed(0)
     ratios = (0.5, 1.0, 2.0)
-    size = {"min_size": 64, "max_size": 96}
+    size: dict[str, Any] = {"min_size": 64, "max_size": 96}
     if kind == "rcnn":
         anchors = AnchorGenerator(((16,), (32,)), (ratios,) * 2)
         return FasterRCNN(Pyramid((8, 8)), 4, rpn_anchor_generator=anchors, rpn_post_nms_top_n_test=40, **size)
@@ -55,17 +55,28 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
 
 def transformers_directory(kind: str, folder: Path) -> Path:
     """A saved model `detr` (softmax, "no object" last), `rt_detr` (sigmoid, one size) or `yolos`, with processor."""
-    import transformers as tf
+    import transformers
 
+    tf: Any = transformers  # its signatures are made at run time
     torch.manual_seed(0)
     names = {"id2label": dict(enumerate(NAMES)), "label2id": {name: i for i, name in enumerate(NAMES)}}
-    small = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    small: dict[str, Any] = {
+        "d_model": 16,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_ffn_dim": 16,
+        "decoder_ffn_dim": 16,
+    }
     small |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "num_queries": 12}
     if kind == "detr":
         backbone = tf.ResNetConfig(
             embedding_size=8, hidden_sizes=[8, 8, 8, 16], depths=[1, 1, 1, 1], out_features=["stage4"]
         )
-        own = {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone_config": backbone}
+        own: dict[str, Any] = {
+            "use_timm_backbone": False,
+            "use_pretrained_backbone": False,
+            "backbone_config": backbone,
+        }
         model = tf.DetrForObjectDetection(tf.DetrConfig(**small, **own, **names))
         processor = tf.DetrImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
     elif kind == "rt_detr":

@@ -166,7 +166,8 @@ def _extract_tables(
     name = detector or (own.name if own else "small")
     weights = weights or (own.weights if own else None)
     inputs = {"detector": weights} if weights else {}
-    inputs |= {name: table_path(tables, name) for name in ("images", "objects")}
+    read = ("images", "objects") if shard is None else ("images",)  # boxes are compared when all is merged
+    inputs |= {table: table_path(tables, table) for table in read}
     outputs = {"store": out, "quality": quality}
     rule = "regions" if shard is None else f"regions-shard.{part[0]}-of-{part[1]}"
     with track(chosen, rule=rule, inputs=inputs, outputs=outputs, params={"source": settings.source}) as run:

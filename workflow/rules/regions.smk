@@ -29,7 +29,12 @@ if REGIONS.source == "detector":
         threads: SETTINGS["launch"]["cpu_threads"]
         params:
             **CALL,
-            part=part("regions", "seed", "launch.cpu_threads"),
+            part=part(
+                "regions.detector",
+                "regions.on_bad_image",
+                "seed",
+                "launch.cpu_threads",
+            ),
             tables=subpath(input[0], parent=True),
         shell:
             "{params.vlp} regions train --config {params.config} --tables {params.tables} --out {output.weights} > {log} 2>&1"
@@ -64,9 +69,9 @@ elif REGIONS.source != "vinvl_tsv":
     rule regions_shard:
         input:
             at("tables/images.parquet"),
-            at("tables/objects.parquet"),
             weights=WEIGHTS,
         output:
+            # gone when merged: the features would stand on the disk twice
             store=temp(at("regions/shards/{scatteritem}.h5")),
             record=at("regions/shards/{scatteritem}.json"),
         log:
