@@ -41,7 +41,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def _call(*arguments: str | Path) -> str:
+def _call(*arguments: str | Path | int) -> str:
     result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
