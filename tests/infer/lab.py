@@ -19,6 +19,7 @@ from vlp.phrases import corpus, tokenizer, vocabulary
 from vlp.phrases.parser import SceneGraphParser
 from vlp.phrases.texts import train_captions, train_texts
 from vlp.regions import detector as detectors
+from vlp.regions.detectors.small import Small
 from vlp.regions.extract import extract, store_facts
 from vlp.regions.images import Skipped, records
 from vlp.regions.store import RegionStore
@@ -108,7 +109,8 @@ def _regions(lab: Lab) -> None:
     config = DetectorConfig.model_validate(DETECTOR)
     trained, facts = train_detector(config, Examples(found, Skipped("stop")), len(found), names, seed=1, threads=1)
     saved = detectors.save(lab.detector / "detector.safetensors", trained, facts)
-    extract(trained, images, lab.paths.regions, Skipped("stop"), store_facts(trained, saved["sha256"]), threads=1)
+    small = Small(trained, saved["sha256"])
+    extract(small, images, lab.paths.regions, Skipped("stop"), store_facts(small), threads=1)
 
 
 def _texts(lab: Lab) -> None:

@@ -12,7 +12,9 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.regions.scenes import SIDE, make
+from tests.regions.tiny_models import picture, transformers_directory
 from vlp.cli.regions import app
+from vlp.errors import ConfigError, InputError
 from vlp.regions.store import RegionStore
 
 
@@ -39,7 +41,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def _call(*arguments: str | Path) -> str:
+def _call(*arguments: str | Path | int) -> str:
     result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
@@ -54,7 +56,7 @@ def test_train_extract_info_verify(config: Path, tmp_path: Path) -> None:
     )
     text = _call(
         *("extract", "--config", config, "--tables", world.tables),
-        *("--detector", detector, "--out", store, "--quality", quality),
+        *("--weights", detector, "--out", store, "--quality", quality),
     )
     assert "test" in text and "recall" in text
     value = json.loads(quality.read_text())
@@ -80,7 +82,7 @@ def test_verify_names_the_damaged_image(config: Path, tmp_path: Path) -> None:
     world = make(tmp_path / "toy", train=8, val=1, test=1)
     detector, store = tmp_path / "d.safetensors", tmp_path / "r.h5"
     _call("train", "--config", config, "--tables", world.tables, "--out", detector)
-    arguments = ("--detector", detector, "--out", store, "--quality", tmp_path / "q.json")
+    arguments = ("--weights", detector, "--out", store, "--quality", tmp_path / "q.json")
     _call("extract", "--config", config, "--tables", world.tables, *arguments)
     with h5py.File(store) as file:
         place = file["boxes"].id.get_offset()  # pyright: ignore
@@ -90,6 +92,64 @@ def test_verify_names_the_damaged_image(config: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["verify", str(store)])
     first = RegionStore(store).image_ids[0]
     assert result.exit_code == 1 and f"{first}: the bytes do not give the checksum" in result.output
+
+
+def test_a_folder_in_shards_with_a_detector_by_directory(tmp_path: Path) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    for i in range(5):
+        picture(90 + 10 * i, 80, seed=i).save(folder / f"{i}.png")
+    (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:300])
+    model = transformers_directory("detr", tmp_path / "detr")
+    arguments = ("--detector", model, "--images", folder, "--out", out, "--batch-size", 2, "--threads", 1)
+    for shard in ("1/2", "2/2"):
+        text = _call("extract", *arguments, "--shard", shard)
+        assert f"{shard.replace('/', '-of-')}.h5: 2 images, 24 regions" in text
+    assert "skipped photos/3: the image cannot be read" in text and ", 1 skipped" in text
+    assert "regions.h5: 4 images" in _call("merge", out)
+    store = RegionStore(out / "regions.h5")
+    assert store.image_ids == ["photos/0", "photos/1", "photos/2", "photos/4"] and store.feature_size == 16
+    record = json.loads((out / "regions.json").read_text())
+    assert [row["image_id"] for row in record["skipped"]] == ["photos/3"] and record["images"] == 4
+    assert "4 of 4 images are whole" in _call("verify", out / "regions.h5")
+    shown = _call("info", out / "regions.h5")
+    assert "feature size      16" in shown and "model_type        detr" in shown
+    result = CliRunner().invoke(app, [*map(str, ("extract", *arguments)), "--on-bad-image", "stop"])
+    assert isinstance(result.exception, InputError) and "3.png, row photos/3" in str(result.exception)
+
+
+def test_an_experiment_in_shards_gives_the_store_of_one_job(config: Path, tmp_path: Path) -> None:
+    world = make(tmp_path / "toy", train=10, val=2, test=3)
+    detector, common = tmp_path / "d.safetensors", ("--config", config, "--tables", world.tables)
+    _call("train", *common, "--out", detector)
+    one, store = tmp_path / "one.h5", tmp_path / "r.h5"
+    # batches of one: else the last bits depend on which images share a batch
+    extract = ("extract", *common, "--weights", detector, "--batch-size", 1)
+    _call(*extract, "--out", one, "--quality", tmp_path / "one.json")
+    shards = [tmp_path / f"{i}-of-2.h5" for i in (1, 2)]
+    for i, shard in enumerate(shards, 1):
+        _call(*extract, "--shard", f"{i}/2", "--out", shard, "--quality", shard.with_suffix(".json"))
+    text = _call("merge", *shards, *common, "--out", store, "--quality", tmp_path / "q.json")
+    assert "recall" in text
+    assert store.read_bytes() == one.read_bytes()
+    assert (tmp_path / "q.json").read_text() == (tmp_path / "one.json").read_text()
+    journals = {p.stem for p in (tmp_path / "results" / "toy" / "journals").iterdir()}
+    assert journals == {"detector", "regions", "regions-shard.1-of-2", "regions-shard.2-of-2"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--images", "x"], "--images: give --detector too"),
+        ([], "give --images DIR, or --config, --tables and --quality"),
+        (["--images", "x", "--detector", "small", "--device", "tpu"], "extraction.device"),
+        (["--images", "x", "--detector", "small", "--on-bad-image", "sleep"], "on_bad_image"),
+        (["--images", "x", "--detector", "small", "--shard", "3/2"], "--shard 3/2: wanted I/N"),
+    ],
+)
+def test_wrong_options_are_named(arguments: list[str], said: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["extract", "--out", str(tmp_path / "out"), *arguments])
+    assert isinstance(result.exception, ConfigError) and said in str(result.exception)
 
 
 def test_a_missing_store_is_one_line_and_exit_2(tmp_path: Path) -> None:

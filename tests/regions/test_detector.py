@@ -18,6 +18,7 @@ from vlp.errors import ConfigError, InputError
 from vlp.files import read_json
 from vlp.regions import detector as detectors
 from vlp.regions.detector import Detector
+from vlp.regions.detectors.small import Small
 from vlp.regions.extract import extract, report, store_facts
 from vlp.regions.images import ImageRecord, Skipped, records
 from vlp.regions.store import RegionStore
@@ -57,8 +58,9 @@ def _train(world: World, config: DetectorConfig) -> tuple[Detector, dict[str, An
 
 def _extract(world: World, detector: Detector, out: Path, mode: Any = "skip") -> dict[str, Any]:
     skipped = Skipped(mode)
-    result = extract(detector, _records(world), out, skipped, store_facts(detector, "0" * 64), threads=1)
-    return report(out, _records(world), rows(world.tables, "objects"), skipped, result)
+    small = Small(detector, "0" * 64)
+    result = extract(small, _records(world), out, skipped, store_facts(small), threads=1)
+    return report(out, _records(world), rows(world.tables, "objects"), skipped.images, result)
 
 
 def test_finds_objects_it_was_not_trained_on(
@@ -234,12 +236,19 @@ def test_boxes_are_in_the_pixels_of_the_original(trained: tuple[Detector, dict[s
 
 
 def test_full_disk_during_extraction(trained: tuple[Detector, dict[str, Any]], tmp_path: Path) -> None:
-    world = make(tmp_path / "world", train=20)
+    world = make(tmp_path / "world", train=80)
     with tiny_disk(tmp_path / "disk") as disk:
         (disk / "ballast").write_bytes(bytes((1 << 20) - 24_000))
-        with pytest.raises(InputError, match=r"r\.h5: the disk is full .*Free some space"):
+        with pytest.raises(
+            InputError, match=r"r\.h5: the disk is full; (16|32|48) finished images are kept.*Free some space"
+        ):
             _extract(world, trained[0], disk / "r.h5")
-        assert [p.name for p in disk.iterdir()] == ["ballast"]
+        assert sorted(p.name for p in disk.iterdir()) == [".r.h5.extracting", "ballast"]
+        (disk / "ballast").unlink()
+        _extract(world, trained[0], disk / "r.h5")
+        assert [p.name for p in disk.iterdir()] == ["r.h5"]
+        _extract(world, trained[0], tmp_path / "r.h5")
+        assert (disk / "r.h5").read_bytes() == (tmp_path / "r.h5").read_bytes()
 
 
 def test_json_beside_the_weights_tells_where_they_come_from(

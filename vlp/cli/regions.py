@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +11,14 @@ import typer
 from vlp.cli.options import ConfigPath, Overrides, experiment
 
 if TYPE_CHECKING:
-    from vlp.regions.images import Skipped
+    from vlp.config import Experiment
+    from vlp.config.regions import Regions
+    from vlp.regions.extract import Extraction
     from vlp.tracking.run import Run
 
 app = typer.Typer()
 
+DETECTORS = "small, vinvl, a torchvision model's name, or a transformers model's directory"
 Tables = Annotated[Path, typer.Option(help="Folder of the tables.", show_default=False)]
 Out = Annotated[Path, typer.Option(help="The region store to write.", show_default=False)]
 Quality = Annotated[Path, typer.Option(help="Where to write counts, recall and precision (JSON).", show_default=False)]
@@ -54,7 +57,7 @@ def train(
         model, facts = fit(dials, data, len(found), names, chosen.seed, threads, log)
         detectors.save(out, model, {**facts, "skipped": skipped.images})
         run.artifact(out.with_suffix(".json"))
-    _tell_skipped(skipped)
+    _tell_skipped(skipped.images)
     print(
         f"{out}: {len(names)} classes, {facts['images']} images, {facts['steps']} steps, loss {facts['last_loss']:.3f}"
     )
@@ -62,33 +65,170 @@ def train(
 
 @app.command()
 def extract(
-    config: ConfigPath,
-    tables: Tables,
-    detector: Annotated[Path, typer.Option(help="The detector (.safetensors).", show_default=False)],
-    out: Out,
-    quality: Quality,
+    out: Annotated[Path, typer.Option(help="The region store to write; with --images its folder.", show_default=False)],
+    images: Annotated[Path | None, typer.Option(help="Folder of images, instead of --config and --tables.")] = None,
+    detector: Annotated[str | None, typer.Option(help=f"Detector: {DETECTORS}. Default: the config's.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="The detector's weights.")] = None,
+    shard: Annotated[str | None, typer.Option(help="Only this part of the images: I/N.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="First part of the image ids; else the folder's name.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images that the detector gets at once.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode images.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the detector.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    on_bad_image: Annotated[str | None, typer.Option(help="skip or stop.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Experiment file (YAML).")] = None,
+    tables: Annotated[Path | None, typer.Option(help="Folder of the tables.")] = None,
+    quality: Annotated[Path | None, typer.Option(help="Where to write counts, recall and precision (JSON).")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Find the regions of every image of the tables; recall and precision are those of the written store."""
+    """Find the regions of the images of a folder, or of an experiment's tables. A killed run goes on where it was.
+
+    Of a folder: OUT/regions.h5, of a shard OUT/shards/I-of-N.h5, each with a .json that tells what was left out.
+    """
+    from vlp.config.regions import Extraction, Regions
+    from vlp.errors import ConfigError
+
+    given = {"batch_size": batch_size, "workers": workers, "device": device}
+    given = {key: value for key, value in given.items() if value is not None}
+    bad = {"on_bad_image": on_bad_image} if on_bad_image is not None else {}
+    try:
+        if images is not None:
+            if detector is None or config is not None or tables is not None or quality is not None:
+                raise ConfigError("--images: give --detector too, and no --config, --tables or --quality")
+            settings = Regions.model_validate({"extraction": given, **bad})
+            _extract_folder(images, out, detector, weights, shard, dataset or images.resolve().name, threads, settings)
+            return
+        if config is None or tables is None or quality is None:
+            raise ConfigError("give --images DIR, or --config, --tables and --quality")
+        chosen = experiment(config, overrides)
+        merged = Extraction.model_validate(chosen.regions.extraction.model_dump() | given)
+        settings = chosen.regions.model_copy(update={"extraction": merged})
+        settings = Regions.model_validate(settings.model_dump() | bad)
+    except ValueError as error:  # pydantic's, of an option
+        raise ConfigError(" ".join(str(error).split())) from error
+    _extract_tables(chosen, settings, tables, out, quality, detector, weights, shard, threads)
+
+
+def _extract_folder(
+    folder: Path,
+    out: Path,
+    detector: str,
+    weights: Path | None,
+    shard: str | None,
+    dataset: str,
+    threads: int | None,
+    settings: Regions,
+) -> None:
+    import torch
+
+    from vlp.files import write_json
+    from vlp.regions import plan, shards
+    from vlp.regions.detectors.registry import build
+    from vlp.regions.extract import extract as find
+    from vlp.regions.extract import store_facts
+    from vlp.regions.images import Skipped, in_folder, measured
+
+    part = plan.parse_shard(shard) if shard else (1, 1)
+    store = shards.shard_file(out, *part) if shard else out / "regions.h5"
+    dials, skipped = settings.extraction, Skipped(settings.on_bad_image)
+    files = plan.shard(in_folder(folder, dataset), *part)
+    model = build(detector, weights, dials.device)
+    records = measured(files, skipped)
+    threads = threads or torch.get_num_threads()
+    result = find(model, records, store, skipped, store_facts(model), threads, dials.batch_size, dials.workers)
+    write_json(store.with_suffix(".json"), shards.record(result, skipped.images, part))
+    _tell_skipped(skipped.images)
+    _tell_result(store, result, len(skipped.images))
+
+
+def _extract_tables(
+    chosen: Experiment,
+    settings: Regions,
+    tables: Path,
+    out: Path,
+    quality: Path,
+    detector: str | None,
+    weights: Path | None,
+    shard: str | None,
+    threads: int | None,
+) -> None:
     from vlp.data.tables import rows, table_path
     from vlp.files import write_json
-    from vlp.regions import detector as detectors
+    from vlp.regions import plan, shards
+    from vlp.regions.detectors.registry import build
     from vlp.regions.extract import extract as find
     from vlp.regions.extract import report, store_facts
     from vlp.regions.images import Skipped, records
     from vlp.tracking import track
 
-    chosen = experiment(config, overrides)
-    inputs = {"detector": detector, **{name: table_path(tables, name) for name in ("images", "objects")}}
+    part = plan.parse_shard(shard) if shard else (1, 1)
+    dials, own = settings.extraction, settings.pretrained
+    name = detector or (own.name if own else "small")
+    weights = weights or (own.weights if own else None)
+    inputs = {"detector": weights} if weights else {}
+    read = ("images", "objects") if shard is None else ("images",)  # boxes are compared when all is merged
+    inputs |= {table: table_path(tables, table) for table in read}
     outputs = {"store": out, "quality": quality}
-    with track(chosen, rule="regions", inputs=inputs, outputs=outputs, params={"source": "detector"}) as run:
-        model, facts = detectors.load(detector)
-        skipped = Skipped(chosen.regions.on_bad_image)
-        images = records(rows(tables, "images"), chosen.data_root)
-        result = find(model, images, out, skipped, store_facts(model, facts["sha256"]), chosen.launch.cpu_threads)
-        value = report(out, images, rows(tables, "objects"), skipped, result)
-        write_json(quality, value)
+    rule = "regions" if shard is None else f"regions-shard.{part[0]}-of-{part[1]}"
+    with track(chosen, rule=rule, inputs=inputs, outputs=outputs, params={"source": settings.source}) as run:
+        model = build(name, weights, dials.device, own.selection if own else None)
+        skipped = Skipped(settings.on_bad_image)
+        images = plan.shard(records(rows(tables, "images"), chosen.data_root), *part)
+        threads = threads or chosen.launch.cpu_threads
+        result = find(model, images, out, skipped, store_facts(model), threads, dials.batch_size, dials.workers)
         run.metric("images_per_second", result.images_per_second)
+        if shard is None:
+            value = report(out, images, rows(tables, "objects"), skipped.images, result)
+            write_json(quality, value)
+            _record(run, value, quality)
+        else:
+            value = shards.record(result, skipped.images, part)
+            write_json(quality, value)
+            run.metric("skipped", len(skipped.images))
+    _tell_skipped(skipped.images)
+    if shard is None:
+        _print_quality(value)
+    else:
+        _tell_result(out, result, len(skipped.images))
+
+
+@app.command()
+def merge(
+    shards: Annotated[list[Path], typer.Argument(help="The folder that `extract` wrote to, or all shards (.h5).")],
+    out: Annotated[Path | None, typer.Option(help="The store to write; of a folder FOLDER/regions.h5.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Experiment file (YAML).")] = None,
+    tables: Annotated[Path | None, typer.Option(help="Folder of the tables.")] = None,
+    quality: Annotated[Path | None, typer.Option(help="Where to write counts, recall and precision (JSON).")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Make one region store of all shards of an extraction."""
+    from vlp.data.tables import rows, table_path
+    from vlp.errors import ConfigError
+    from vlp.files import write_json
+    from vlp.regions import shards as parts
+    from vlp.regions.extract import report
+    from vlp.regions.images import records
+    from vlp.tracking import track
+
+    folder = shards[0] if len(shards) == 1 and shards[0].is_dir() else None
+    files = parts.in_folder(folder) if folder is not None else shards
+    store = out or (folder / "regions.h5" if folder is not None else None)
+    if store is None:
+        raise ConfigError("--out: name the store to write")
+    if config is None:
+        result, skipped = parts.merge(files, store), parts.skipped_in(files)
+        write_json(store.with_suffix(".json"), parts.record(result, skipped, (1, 1)))
+        _tell_result(store, result, len(skipped))
+        return
+    if tables is None or quality is None:
+        raise ConfigError("--config: give --tables and --quality too")
+    chosen = experiment(config, overrides)
+    inputs = {path.stem: path for path in files} | {k: table_path(tables, k) for k in ("images", "objects")}
+    with track(chosen, rule="regions", inputs=inputs, outputs={"store": store, "quality": quality}) as run:
+        result, skipped = parts.merge(files, store), parts.skipped_in(files)
+        images = records(rows(tables, "images"), chosen.data_root)
+        value = report(store, images, rows(tables, "objects"), skipped, result)
+        write_json(quality, value)
         _record(run, value, quality)
     _tell_skipped(skipped)
     _print_quality(value)
@@ -117,7 +257,7 @@ def import_(config: ConfigPath, tables: Tables, out: Out, quality: Quality, over
         value = import_tsv(folder, images, chosen.data.name, out, skipped)
         write_json(quality, value)
         _record(run, value, quality)
-    _tell_skipped(skipped)
+    _tell_skipped(skipped.images)
     _print_quality(value)
 
 
@@ -165,13 +305,21 @@ def _record(run: Run, value: dict[str, Any], quality: Path) -> None:
     run.artifact(quality)
 
 
-def _tell_skipped(skipped: Skipped) -> None:
+def _tell_skipped(skipped: Sequence[Mapping[str, str]]) -> None:
     import sys
 
-    for row in skipped.images[:20]:
+    for row in skipped[:20]:
         print(f"skipped {row['image_id']}: {row['reason']} ({row['file']})", file=sys.stderr)
-    if len(skipped.images) > 20:
-        print(f"skipped {len(skipped.images) - 20} more", file=sys.stderr)
+    if len(skipped) > 20:
+        print(f"skipped {len(skipped) - 20} more", file=sys.stderr)
+
+
+def _tell_result(store: Path, result: Extraction, skipped: int) -> None:
+    resumed = f", {result.resumed:,} of them finished before" if result.resumed else ""
+    print(
+        f"{store}: {result.images:,} images{resumed}, {result.regions:,} regions, {skipped} skipped, "
+        f"{result.images_per_second:.1f} images/s"
+    )
 
 
 def _print_quality(value: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vlp.config.base import Part, stated
 
@@ -29,9 +29,53 @@ class Detector(Part):
     max_regions: int = Field(default=20, ge=1)
 
 
+class Selection(Part):
+    """Which of the boxes that a detector finds become regions."""
+
+    score_threshold: float = Field(default=0.2, ge=0, le=1, json_schema_extra=stated("paper A.1"))
+    """Regions that reach it carry their class; only they give tags."""
+    nms_threshold: float = Field(default=0.5, gt=0, le=1, json_schema_extra=stated("released"))
+    """Of boxes that overlap more than this only the best is kept, whatever their classes. Not for DETR's family."""
+    min_regions: int = Field(default=10, ge=1, json_schema_extra=stated("released"))
+    """Where fewer reach the threshold, the next best regions are kept too, without a class."""
+    max_regions: int = Field(default=100, ge=1, json_schema_extra=stated("released"))
+
+
+class Pretrained(Part):
+    """A detector with weights of its own, for `source: pretrained`."""
+
+    name: str
+    """`vinvl`, a torchvision detection model, or the directory or cached name of a transformers one."""
+    weights: Path | None = None
+    """The weights file. A transformers directory holds its own."""
+    selection: Selection | None = None
+    """None: the defaults. VinVL's detector has its own rule."""
+
+
+class Extraction(Part):
+    """How the work is cut; the regions are the same, but for rounding where the batches are others."""
+
+    shards: int = Field(default=1, ge=1)
+    """Jobs that share the images; 1: no scatter and no merge."""
+    batch_size: int = Field(default=16, ge=1)
+    workers: int = Field(default=0, ge=0)
+    """Processes that decode and resize images; 0: the extraction does it itself."""
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+
+
 class Regions(Part):
-    source: Literal["detector", "vinvl_tsv"] = Field(default="detector", json_schema_extra=stated("local"))
+    source: Literal["detector", "pretrained", "vinvl_tsv"] = Field(
+        default="detector", json_schema_extra=stated("local")
+    )
     detector: Detector = Field(default=Detector(), json_schema_extra=stated("ours"))
+    pretrained: Pretrained | None = Field(default=None, json_schema_extra=stated("local"))
+    extraction: Extraction = Field(default=Extraction(), json_schema_extra=stated("local"))
     tsv: Path | None = Field(default=None, json_schema_extra=stated("local"))
     """Folder with features.tsv and predictions.tsv, for `vinvl_tsv`."""
     on_bad_image: Literal["skip", "stop"] = Field(default="skip", json_schema_extra=stated("local"))
+
+    @model_validator(mode="after")
+    def _source_is_there(self) -> "Regions":
+        if self.source == "pretrained" and self.pretrained is None:
+            raise ValueError("pretrained: name the detector and its weights")
+        return self

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from vlp.errors import InputError
 from vlp.regions.geometry import geometry
@@ -97,22 +96,18 @@ def open_picture(path: str | Path) -> Image:
 
 def detect(detector: Detector, picture: Image) -> OneImage:
     """The regions of a picture, the same as `vlp regions extract` would store of it."""
-    from vlp.regions.extract import rows_of
-    from vlp.regions.images import ImageRecord, to_float
+    from vlp.regions.detectors.small import Small
 
     width, height = picture.size
-    pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).contiguous()
-    record = ImageRecord("", Path(), width, height, "")
-    rows = rows_of(detector, record, pixels, detector.detect([to_float(pixels)])[0])
-    order = np.argsort(-rows.scores.numpy(), kind="stable")
-    boxes = rows.boxes.numpy()[order].astype(np.float32)
+    small = Small(detector, "")
+    found = small([small.prepare(picture)], [picture.size])[0]
     return OneImage(
         Regions(
-            features=rows.features.numpy()[order].astype(np.float16),
-            boxes=boxes,
-            geometry=geometry(boxes, width, height),
-            classes=rows.classes.numpy()[order].astype(np.int32),
-            scores=rows.scores.numpy()[order],
+            features=found.features.astype(np.float16),
+            boxes=found.boxes,
+            geometry=geometry(found.boxes, width, height),
+            classes=found.classes.astype(np.int32),
+            scores=found.scores,
         ),
         (width, height),
         detector.class_names,

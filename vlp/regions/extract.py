@@ -1,25 +1,37 @@
-"""Run the detector over every image of the tables into a region store."""
+"""Run a detector over images into a region store: decode, detect, keep what is finished, write the store whole."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from vlp.errors import InputError
-from vlp.regions.detector import Detector, Found
-from vlp.regions.images import ImageError, ImageRecord, Skipped, read_image, scale_to, to_float
+from vlp.files import raise_if_full, sha256
+from vlp.regions.detectors.base import Detector, Found
+from vlp.regions.finished import Finished, path_for
+from vlp.regions.images import ImageError, ImageRecord, Skipped, open_image
+from vlp.regions.plan import batches
 from vlp.regions.progress import Meter
 from vlp.regions.quality import by_split
 from vlp.regions.store import RegionWriter
 from vlp.regions.train import deterministic
 from vlp.tracking.run import code_version
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 BATCH = 16
+
+Prepare = Callable[["Image.Image"], Tensor]
 
 
 @dataclass
@@ -28,8 +40,10 @@ class Extraction:
 
     images: int = 0
     regions: int = 0
+    resumed: int = 0
+    """Images that an earlier, killed run had finished."""
     without_detection: list[str] = field(default_factory=list)
-    """Images where no region reaches the score threshold: they have regions without a class, and no tags."""
+    """Images where no region has a class: they have no tags."""
     whole_image: list[str] = field(default_factory=list)
     """Of these, images without any region: their one region is the whole image, class -1, score 0."""
     images_per_second: float = 0.0
@@ -40,51 +54,62 @@ def extract(
     images: Sequence[ImageRecord],
     out: Path,
     skipped: Skipped,
-    facts: dict[str, Any],
+    facts: Mapping[str, str | float | int],
     threads: int,
+    batch_size: int = BATCH,
+    workers: int = 0,
 ) -> Extraction:
-    """Write the store `out` with the regions of `images`: the same bytes on the same machine and threads.
+    """Write the store `out` with the regions of `images`, in their order.
 
-    Regions at or above the score threshold carry their class; where an image has fewer than `min_regions` of them,
-    its next best regions are kept too, without a class, so tags come from sure regions only (VinVL keeps at least 10).
+    On the CPU the same bytes on the same machine, threads and batch size, also after a kill: finished batches stand
+    in a file beside `out` until the store is whole, and a run that goes on makes the batches that are missing. Images
+    that an earlier run had to leave out are tried again.
+
+    Args:
+        facts: what `store_facts` gives.
+        workers: processes that decode and resize; 0: none.
 
     Raises:
-        InputError: no image can be read, one cannot and `skipped` says stop, the disk is full; `out` is not touched.
+        InputError: no image can be read, one cannot and `skipped` says stop, the disk is full, another process works
+            on `out`; an older store at `out` is not touched.
     """
-    result = Extraction()
-    with deterministic(0, threads), Meter("extract regions", len(images), "images") as meter:
-        with RegionWriter(out, detector.config.feature_size, detector.class_names, facts) as writer:
-            for batch, read in _batches(images, skipped):
-                found = detector.detect([to_float(pixels) for _, pixels in batch]) if batch else []
-                for (record, pixels), regions in zip(batch, found, strict=True):
-                    _add(writer, detector, record, pixels, regions, result)
-                meter.advance(read)
-            if not writer.images:
-                raise InputError(out, "none of the images can be read.", "Check data.root and data.images.")
+    plan = batches(images, batch_size)
+    log = Finished(path_for(out), _key(detector, plan, facts), detector.feature_size)
+    with log as done, _repeatable(detector, threads):
+        try:
+            result = Extraction(resumed=len(done))
+            result.images_per_second = _detect(detector, _missing(plan, done), done, skipped, workers)
+        except OSError as error:
+            _raise_if_full(error, out, len(done))
+            raise
+        if not len(done) and images:  # a shard may have no images
+            done.remove()
+            raise InputError(out, "none of the images can be read.", "Check the images' folder, or the config's data.")
+        names = list(detector.class_names)
+        with RegionWriter(out, detector.feature_size, names, facts) as writer:
+            for image in images:
+                if image.image_id in done:
+                    _add(writer, image, done.get(image.image_id), result)
             result.images, result.regions = writer.images, writer.rows
-        result.images_per_second = meter.rate
+        done.remove()
     return result
 
 
-def store_facts(detector: Detector, weights_sha256: str) -> dict[str, str | float | int]:
-    """What the store's file attributes tell of its making."""
-    config = detector.config
-    return {
-        "detector": "torchvision Faster R-CNN, small backbone",
-        "weights_sha256": weights_sha256,
-        "score_threshold": config.score_threshold,
-        "nms_threshold": config.nms_threshold,
-        "min_regions": config.min_regions,
-        "max_regions": config.max_regions,
-        "code_version": code_version(),
-    }
+def store_facts(detector: Detector) -> dict[str, str | float | int]:
+    """What the store's file attributes tell of its making: the detector's settings, one by one."""
+    facts: dict[str, Any] = {"detector": detector.name, "weights_sha256": detector.weights_sha256, **detector.settings}
+    if detector.attribute_names:
+        facts["attribute_names"] = list(detector.attribute_names)
+    facts |= {"regions_code": _code(), "code_version": code_version()}
+    plain = {k: isinstance(v, str | float | int) and not isinstance(v, bool) for k, v in facts.items()}
+    return {k: facts[k] if plain[k] else json.dumps(facts[k]) for k in sorted(facts)}
 
 
 def report(
     store: Path,
     images: Sequence[ImageRecord],
     objects: Iterable[Mapping[str, Any]],
-    skipped: Skipped,
+    skipped: Sequence[Mapping[str, str]],
     result: Extraction,
 ) -> dict[str, Any]:
     """quality.json: rates and counts of each split against the `objects` table, and the images that are special."""
@@ -92,47 +117,106 @@ def report(
         "splits": by_split(store, {record.image_id: record.split for record in images}, objects),
         "without_detection": result.without_detection,
         "whole_image": result.whole_image,
-        "skipped": skipped.images,
+        "skipped": list(skipped),
     }
 
 
-def rows_of(detector: Detector, record: ImageRecord, pixels: Tensor, found: Found) -> Found:
-    """An image's regions as they are stored: boxes in the record's pixels, a class (else -1) only for regions that
-    reach the score threshold; the whole image, class -1, score 0, where nothing was found.
-    """
-    limits = torch.tensor([record.width, record.height] * 2, dtype=torch.float32)
-    boxes, scores, features = found.boxes * scale_to(record, pixels), found.scores, found.features
-    classes = torch.where(scores >= detector.config.score_threshold, found.classes, -1)
-    if not len(scores):
-        height, width = pixels.shape[-2:]
-        whole = torch.tensor([[0.0, 0.0, width, height]])
-        features = detector.describe([to_float(pixels)], [whole])[0]
-        boxes, classes, scores = limits[None] * torch.tensor([0.0, 0, 1, 1]), torch.tensor([-1]), torch.zeros(1)
-    boxes = boxes.clamp(min=0).minimum(limits)  # rounding in the scale may step over the edge
-    return Found(boxes, classes, scores, features)
+class _Decoded(Dataset[list[Tensor | str]]):
+    """Batches of prepared images; in the place of an image that cannot be read stands the reason."""
+
+    def __init__(self, plan: Sequence[Sequence[ImageRecord]], prepare: Prepare) -> None:
+        self._plan, self._prepare = plan, prepare
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __getitem__(self, at: int) -> list[Tensor | str]:
+        return [self._one(image) for image in self._plan[at]]
+
+    def _one(self, image: ImageRecord) -> Tensor | str:
+        try:
+            return self._prepare(open_image(image))
+        except ImageError as bad:
+            return str(bad)
 
 
-def _add(
-    writer: RegionWriter, detector: Detector, record: ImageRecord, pixels: Tensor, found: Found, result: Extraction
-) -> None:
-    rows = rows_of(detector, record, pixels, found)
-    if not (rows.classes >= 0).any():
-        result.without_detection.append(record.image_id)
-    if not len(found.scores):
-        result.whole_image.append(record.image_id)
-    size = (record.width, record.height)
-    columns = (rows.features, rows.boxes, rows.classes, rows.scores)
-    writer.add(record.image_id, size, *(column.numpy() for column in columns))
+def _detect(
+    detector: Detector, plan: Sequence[Sequence[ImageRecord]], done: Finished, skipped: Skipped, workers: int
+) -> float:
+    """Detect the batches of `plan` into `done` -> images per second."""
+    workers = min(workers, len(plan))
+    decoded = DataLoader(
+        _Decoded(plan, detector.prepare), batch_size=None, num_workers=workers, collate_fn=_as_it_is, shuffle=False
+    )
+    total = sum(map(len, plan))
+    note = f"({len(done)} done before)" if len(done) else ""
+    with Meter("extract regions", total, "images") as meter:
+        for group, tensors in zip(plan, decoded, strict=True):
+            reasons = {}
+            for image, tensor in zip(group, tensors, strict=True):
+                if isinstance(tensor, str):
+                    skipped.add(image, image.path, tensor)
+                    reasons[image.image_id] = tensor
+            good = [(i, t) for i, t in zip(group, tensors, strict=True) if not isinstance(t, str)]
+            sizes = [(image.width, image.height) for image, _ in good]
+            found = detector([tensor for _, tensor in good], sizes) if good else []
+            done.add({image.image_id: f for (image, _), f in zip(good, found, strict=True)}, reasons)
+            meter.advance(len(group), note)
+        return meter.rate
 
 
-def _batches(images: Sequence[ImageRecord], skipped: Skipped) -> Iterator[tuple[list[tuple[ImageRecord, Tensor]], int]]:
-    """Groups of images that can be read, with the number of images looked at for each."""
-    for start in range(0, len(images), BATCH):
-        group = images[start : start + BATCH]
-        read = []
-        for record in group:
-            try:
-                read.append((record, read_image(record)))
-            except ImageError as bad:
-                skipped.add(record, record.path, str(bad))
-        yield read, len(group)
+def _missing(plan: Sequence[Sequence[ImageRecord]], done: Finished) -> list[list[ImageRecord]]:
+    """Batches that are not finished, as planned, so that they give the same bytes; then images left out before."""
+    known = {i.image_id for group in plan for i in group if i.image_id in done or i.image_id in done.skipped}
+    fresh = [list(group) for group in plan if group[0].image_id not in known]
+    again = [[i for i in group if i.image_id in done.skipped] for group in plan if group[0].image_id in known]
+    return fresh + [group for group in again if group]
+
+
+def _add(writer: RegionWriter, image: ImageRecord, found: Found, result: Extraction) -> None:
+    if not (found.classes >= 0).any():
+        result.without_detection.append(image.image_id)
+    size = (image.width, image.height)
+    if found.scores.tolist() == [0] and found.boxes.tolist() == [[0, 0, *size]]:
+        result.whole_image.append(image.image_id)
+    columns = (found.features, found.boxes, found.classes, found.scores, found.attributes, found.attribute_scores)
+    writer.add(image.image_id, size, *columns)
+
+
+def _key(detector: Detector, plan: Sequence[Sequence[ImageRecord]], facts: Mapping[str, str | float | int]) -> str:
+    """Digest of all that the regions depend on: weights, settings, code, images and how they are batched."""
+    cut = [[(image.image_id, image.width, image.height) for image in group] for group in plan]
+    facts = {k: v for k, v in facts.items() if k != "code_version"}  # the regions' own code is in `regions_code`
+    value = [facts, list(detector.class_names), detector.feature_size, cut]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _code() -> str:
+    """Digest of this package's sources: a commit elsewhere does not make a killed extraction begin anew."""
+    root = Path(__file__).parent
+    lines = [f"{sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in sorted(root.rglob("*.py"))]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _repeatable(detector: Detector, threads: int) -> Iterator[None]:
+    """Deterministic kernels on the CPU; CUDA has none for some of the detectors' parts."""
+    if str(getattr(detector, "device", "cpu")) == "cpu":
+        with deterministic(0, threads), torch.inference_mode():
+            yield
+    else:
+        with torch.inference_mode():
+            yield
+
+
+def _raise_if_full(error: OSError, out: Path, finished: int) -> None:
+    try:
+        raise_if_full(error, out)
+    except InputError as full:
+        problem = f"the disk is full; {finished} finished images are kept in {path_for(out).name}."
+        remedy = "Free some space, then run the same command again: it goes on from there."
+        raise InputError(out, problem, remedy) from full
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vlp.errors import InputError
 
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 _MAX_STRETCH = 0.02
 
 
@@ -53,26 +54,69 @@ def records(rows: Iterable[Mapping[str, Any]], root: Path) -> list[ImageRecord]:
     return [ImageRecord(r["image_id"], root / r["path"], r["width"], r["height"], r["split"]) for r in rows]
 
 
-def read_image(record: ImageRecord) -> Tensor:
-    """The pixels -> [3,H,W] uint8; H, W of the file, which may be a smaller copy of the image the table tells of.
+def open_image(record: ImageRecord) -> Image.Image:
+    """The image in RGB, in the file's size, which may be a smaller copy of the image the table tells of.
 
     Raises:
         ImageError: the file is missing, cut short, no image, or has other proportions than the table says.
     """
     try:
-        with Image.open(record.path) as image:
-            pixels = np.asarray(image.convert("RGB"))
+        with Image.open(record.path) as file:
+            image = file.convert("RGB")
     except FileNotFoundError as error:
         raise ImageError("the image file is missing") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(
             f"the image cannot be read ({str(error).replace(str(record.path), record.path.name)})"
         ) from error
-    height, width = pixels.shape[:2]
+    width, height = image.size
     stretch = (width / record.width) / (height / record.height)
     if abs(stretch - 1) > _MAX_STRETCH:
         raise ImageError(f"the image has {width} x {height} pixels, the table says {record.width} x {record.height}")
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
+    return image
+
+
+def read_image(record: ImageRecord) -> Tensor:
+    """The pixels of `open_image` -> [3,H,W] uint8. Raises ImageError."""
+    return to_pixels(open_image(record))
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """-> [3,H,W] uint8"""
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).contiguous()
+
+
+def in_folder(folder: Path, dataset: str) -> list[tuple[str, Path]]:
+    """The image files below `folder`, by name, each with its id: `dataset`/path without suffix.
+
+    Raises:
+        InputError: there is none, or two differ in nothing but the suffix.
+    """
+    if not folder.is_dir():
+        raise InputError(folder, "there is no such folder.", "Name the folder that holds the images.")
+    found: dict[str, Path] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()):
+        image_id = f"{dataset}/{path.relative_to(folder).with_suffix('').as_posix()}"
+        if image_id in found:
+            problem = f"{found[image_id].name} and {path.name} would have the same id."
+            raise InputError(folder, problem, "Rename one of the two.", row=image_id)
+        found[image_id] = path
+    if not found:
+        raise InputError(folder, f"no image ({', '.join(SUFFIXES)}) in it.", "Name the folder that holds the images.")
+    return list(found.items())
+
+
+def measured(files: Iterable[tuple[str, Path]], skipped: Skipped) -> list[ImageRecord]:
+    """Records of image files, sizes read from their headers; a file without a readable one goes to `skipped`."""
+    made = []
+    for image_id, path in files:
+        try:
+            with Image.open(path) as image:
+                made.append(ImageRecord(image_id, path, *image.size, split=""))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            reason = f"the image cannot be read ({str(error).replace(str(path), path.name)})"
+            skipped.add(ImageRecord(image_id, path, 0, 0, ""), path, reason)
+    return made
 
 
 def scale_to(record: ImageRecord, pixels: Tensor) -> Tensor:

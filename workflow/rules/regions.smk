@@ -1,5 +1,19 @@
-# Images to regions: a detector trained in the chain, or published feature files.
-if EXPERIMENT.regions.source == "detector":
+# Images to regions: a detector trained in the chain, one with weights of its own, or published feature files.
+REGIONS = EXPERIMENT.regions
+if REGIONS.source == "detector":
+    WEIGHTS = [at("detector/detector.safetensors")]
+else:
+    WEIGHTS = [str(p.weights) for p in [REGIONS.pretrained] if p and p.weights]
+EXTRACTION_THREADS = (
+    SETTINGS["launch"]["cpu_threads"] + SETTINGS["regions"]["extraction"]["workers"]
+)
+
+
+scattergather:
+    regions=REGIONS.extraction.shards,
+
+
+if REGIONS.source == "detector":
 
     rule detector:
         input:
@@ -15,16 +29,24 @@ if EXPERIMENT.regions.source == "detector":
         threads: SETTINGS["launch"]["cpu_threads"]
         params:
             **CALL,
-            part=part("regions", "seed", "launch.cpu_threads"),
+            part=part(
+                "regions.detector",
+                "regions.on_bad_image",
+                "seed",
+                "launch.cpu_threads",
+            ),
             tables=subpath(input[0], parent=True),
         shell:
             "{params.vlp} regions train --config {params.config} --tables {params.tables} --out {output.weights} > {log} 2>&1"
+
+
+if REGIONS.source != "vinvl_tsv" and REGIONS.extraction.shards == 1:
 
     rule regions:
         input:
             at("tables/images.parquet"),
             at("tables/objects.parquet"),
-            detector=at("detector/detector.safetensors"),
+            weights=WEIGHTS,
         output:
             store=at("regions/regions.h5"),
             quality=at("regions/quality.json"),
@@ -32,13 +54,60 @@ if EXPERIMENT.regions.source == "detector":
             at("logs/regions.log"),
         conda:
             "../../envs/vlp.yaml"
-        threads: SETTINGS["launch"]["cpu_threads"]
+        threads: EXTRACTION_THREADS
         params:
             **CALL,
             part=part("regions", "launch.cpu_threads"),
             tables=subpath(input[0], parent=True),
+            weights=" ".join(f"--weights {path}" for path in WEIGHTS),
         shell:
-            "{params.vlp} regions extract --config {params.config} --tables {params.tables} --detector {input.detector} "
+            "{params.vlp} regions extract --config {params.config} --tables {params.tables} {params.weights} "
+            "--out {output.store} --quality {output.quality} > {log} 2>&1"
+
+elif REGIONS.source != "vinvl_tsv":
+
+    rule regions_shard:
+        input:
+            at("tables/images.parquet"),
+            weights=WEIGHTS,
+        output:
+            # gone when merged: the features would stand on the disk twice
+            store=temp(at("regions/shards/{scatteritem}.h5")),
+            record=at("regions/shards/{scatteritem}.json"),
+        log:
+            at("logs/regions-shard.{scatteritem}.log"),
+        conda:
+            "../../envs/vlp.yaml"
+        threads: EXTRACTION_THREADS
+        params:
+            **CALL,
+            part=part("regions", "launch.cpu_threads"),
+            tables=subpath(input[0], parent=True),
+            weights=" ".join(f"--weights {path}" for path in WEIGHTS),
+            shard=lambda wildcards: wildcards.scatteritem.replace("-of-", "/"),
+        shell:
+            "{params.vlp} regions extract --config {params.config} --tables {params.tables} {params.weights} "
+            "--shard {params.shard} --out {output.store} --quality {output.record} > {log} 2>&1"
+
+    rule regions:
+        input:
+            at("tables/images.parquet"),
+            at("tables/objects.parquet"),
+            stores=gather.regions(at("regions/shards/{scatteritem}.h5")),
+            records=gather.regions(at("regions/shards/{scatteritem}.json")),
+        output:
+            store=at("regions/regions.h5"),
+            quality=at("regions/quality.json"),
+        log:
+            at("logs/regions.log"),
+        conda:
+            "../../envs/vlp.yaml"
+        params:
+            **CALL,
+            part=part("data"),
+            tables=subpath(input[0], parent=True),
+        shell:
+            "{params.vlp} regions merge {input.stores} --config {params.config} --tables {params.tables} "
             "--out {output.store} --quality {output.quality} > {log} 2>&1"
 
 else:
@@ -46,8 +115,8 @@ else:
     rule regions:
         input:
             at("tables/images.parquet"),
-            EXPERIMENT.regions.tsv / "features.tsv",
-            EXPERIMENT.regions.tsv / "predictions.tsv",
+            REGIONS.tsv / "features.tsv",
+            REGIONS.tsv / "predictions.tsv",
         output:
             store=at("regions/regions.h5"),
             quality=at("regions/quality.json"),

@@ -1,0 +1,133 @@
+"""An extraction in shards: what each writes beside its store, and the store made of all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from vlp.errors import InputError
+from vlp.files import read_json
+from vlp.regions.extract import Extraction
+from vlp.regions.progress import Meter
+from vlp.regions.store import RegionStore, RegionWriter
+
+_AGAIN = "Run vlp regions extract --shard {} again."
+
+
+def shard_file(folder: Path, number: int, count: int) -> Path:
+    """The store of shard `number` of `count`; its record stands beside it (.json)."""
+    return folder / "shards" / f"{number}-of-{count}.h5"
+
+
+def record(result: Extraction, skipped: Sequence[Mapping[str, str]], shard: tuple[int, int]) -> dict[str, Any]:
+    """What a shard tells of its images; `merge` reads it."""
+    return {
+        "shard": list(shard),
+        "images": result.images,
+        "regions": result.regions,
+        "resumed": result.resumed,
+        "images_per_second": round(result.images_per_second, 3),
+        "without_detection": result.without_detection,
+        "whole_image": result.whole_image,
+        "skipped": list(skipped),
+    }
+
+
+def in_folder(folder: Path) -> list[Path]:
+    """The shards that `extract --images DIR --out folder --shard I/N` wrote, in their order.
+
+    Raises:
+        InputError: there are none, or of two ways to cut.
+    """
+    found = {path: re.fullmatch(r"(\d+)-of-(\d+)", path.stem) for path in (folder / "shards").glob("*.h5")}
+    places = {path: (int(match[1]), int(match[2])) for path, match in found.items() if match}
+    if not places:
+        raise InputError(folder / "shards", "there are no shards.", "Run vlp regions extract --shard I/N first.")
+    counts = sorted({count for _, count in places.values()})
+    if len(counts) > 1:
+        problem = f"shards of an extraction in {counts[0]} and of one in {counts[1]}."
+        raise InputError(folder / "shards", problem, "Remove those of the one you do not want.")
+    return sorted(places, key=lambda path: places[path])
+
+
+def merge(shards: Sequence[Path], out: Path) -> Extraction:
+    """Write the store `out` of all shards, image by image: memory does not grow with their size.
+
+    Returns:
+        What became of the images of all shards; their images per second are added up.
+
+    Raises:
+        InputError: a shard is missing, twice there, not whole, or of another detector, settings or code than the first.
+    """
+    records = [read_json(path.with_suffix(".json")) for path in shards]
+    _check_complete(shards, records)
+    stores = [RegionStore(path) for path in shards]
+    first = stores[0]
+    keys = sorted({key for store in stores for key in store.facts} - {"code_version"})
+    for store, value in zip(stores, records, strict=True):
+        differing = [key for key in keys if first.facts.get(key) != store.facts.get(key)]
+        if store.class_names != first.class_names or store.feature_size != first.feature_size:
+            differing.append("class names or feature size")
+        if differing:
+            problem = f"made otherwise than {first.path.name}: {', '.join(differing)}."
+            raise InputError(store.path, problem, _AGAIN.format(_name(value)))
+        for image_id in store.damaged():
+            problem = "the bytes do not give the checksum."
+            raise InputError(store.path, problem, _AGAIN.format(_name(value)), row=image_id)
+    facts = {k: v for k, v in first.facts.items() if k != "format"}
+    with (
+        Meter("merge shards", sum(map(len, stores)), "images") as meter,
+        RegionWriter(out, first.feature_size, first.class_names, facts) as writer,
+    ):
+        for store in stores:
+            attributes = _attributes(store.path)
+            start = 0
+            for image_id in store.image_ids:
+                found = store.regions(image_id)
+                rows = slice(start, start + len(found))
+                columns = (found.features, found.boxes, found.classes, found.scores)
+                writer.add(image_id, store.image_size(image_id), *columns, *(column[rows] for column in attributes))
+                start = rows.stop
+                meter.advance(1)
+        result = Extraction(images=writer.images, regions=writer.rows)
+    result.images_per_second = sum(value["images_per_second"] for value in records)
+    result.resumed = sum(value["resumed"] for value in records)
+    result.without_detection = [i for value in records for i in value["without_detection"]]
+    result.whole_image = [i for value in records for i in value["whole_image"]]
+    return result
+
+
+def skipped_in(shards: Sequence[Path]) -> list[dict[str, str]]:
+    """The images that the shards left out."""
+    return [row for path in shards for row in read_json(path.with_suffix(".json"))["skipped"]]
+
+
+def _check_complete(shards: Sequence[Path], records: Sequence[Mapping[str, Any]]) -> None:
+    count = records[0]["shard"][1]
+    for path, value in zip(shards, records, strict=True):
+        if value["shard"][1] != count:
+            problem = f"shard {_name(value)}, the first is {_name(records[0])}."
+            raise InputError(path, problem, "Merge the shards of one extraction.")
+    numbers = [value["shard"][0] for value in records]
+    missing = sorted({*range(1, count + 1)} - {*numbers})
+    if missing:
+        name = f"{missing[0]}/{count}"
+        problem = f"shard {name} is missing ({len(missing)} of {count} are)."
+        raise InputError(shards[0].parent, problem, _AGAIN.format(name))
+    if numbers != sorted(set(numbers)):
+        raise InputError(shards[0].parent, "a shard comes twice, or not in order.", "Name each once, from 1 on.")
+
+
+def _attributes(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with h5py.File(path, "r", locking=False) as file:
+        best, scores = (np.asarray(file[name]) for name in ("attributes", "attribute_scores"))
+    return best, scores
+
+
+def _name(value: Mapping[str, Any]) -> str:
+    return "/".join(map(str, value["shard"]))
