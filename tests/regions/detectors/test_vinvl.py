@@ -13,7 +13,6 @@ from tests.regions.detectors import slow
 from tests.regions.detectors.small import SMALL, network, save, save_labels
 from vlp.errors import InputError
 from vlp.regions.detectors import vinvl
-from vlp.regions.detectors.recipes import RECIPES
 from vlp.regions.detectors.vinvl import VinVL, build, resized_to
 from vlp.regions.detectors.vinvl_weights import Names
 from vlp.regions.detectors.x152c4 import X152C4, align
@@ -21,7 +20,7 @@ from vlp.regions.detectors.x152c4 import X152C4, align
 
 def detector(recipe: str = "vinvl_released", seed: int = 0) -> VinVL:
     names = Names(tuple(f"c{i}" for i in range(1, SMALL.classes)), tuple(f"a{i}" for i in range(1, SMALL.attributes)))
-    return VinVL(network(seed), names, "0" * 64, RECIPES[recipe], "cpu")
+    return VinVL(network(seed), names, "0" * 64, recipe, "cpu")
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -180,11 +179,12 @@ def test_build_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         build(weights, "cpu")
     save_labels(tmp_path)
     made = build(weights, "cpu", "vinvl_readme")
-    assert made.name == "vinvl" and len(made.weights_sha256) == 64 and made.feature_size == SMALL.feature_size
+    assert made.name == "vinvl_readme" and len(made.weights_sha256) == 64 and made.feature_size == SMALL.feature_size
     assert made.settings["recipe"] == "vinvl_readme" and made.settings["nms_threshold"] == 0.3
     image = torch.randn(3, 64, 96) * 60
     (found,), (other,) = made([image], [(96, 64)]), detector("vinvl_readme")([image], [(96, 64)])
     assert np.array_equal(found.features, other.features)
-    assert build(weights, "cpu").settings["recipe"] == "vinvl_released"
-    with pytest.raises(InputError, match="vinvl_released, vinvl_readme, vinvl_demo"):
-        build(weights, "cpu", "vinvl")
+    plain = build(weights, "cpu")
+    assert plain.name == "vinvl" and plain.settings["recipe"] == "vinvl_released"
+    with pytest.raises(InputError, match="vinvl, vinvl_released, vinvl_readme, vinvl_demo"):
+        build(weights, "cpu", "vinvl_2")

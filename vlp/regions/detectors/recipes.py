@@ -41,6 +41,10 @@ RECIPES = {
 }
 
 
+NAMES = {"vinvl": RECIPES["vinvl_released"], **RECIPES}
+"""The detector's name -> its recipe."""
+
+
 class Chosen(NamedTuple):
     """An image's regions, best score first."""
 

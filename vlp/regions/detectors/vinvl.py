@@ -14,40 +14,43 @@ from vlp.errors import InputError
 from vlp.files import sha256
 from vlp.regions.detectors import recipes, x152c4
 from vlp.regions.detectors.base import Found
-from vlp.regions.detectors.recipes import RECIPES, Recipe
+from vlp.regions.detectors.recipes import NAMES
 from vlp.regions.detectors.vinvl_weights import LABEL_MAP, Names, load_names, load_network
 from vlp.regions.detectors.x152c4 import X152C4, Described, Sizes, stack_by_size
 
-DEFAULT = "vinvl_released"
 SHORT_SIDE, LONG_SIDE = 600, 1000
 MEAN_BGR = (103.530, 116.280, 123.675)
 ATTRIBUTE_SCORE = 0.05
 
 
-def build(weights: Path, device: str | torch.device, recipe: str = DEFAULT, labels: Path | None = None) -> VinVL:
-    """The detector with the public weights `weights`; `labels`: the label map, if it does not stand beside them.
+def build(weights: Path, device: str | torch.device, name: str = "vinvl", labels: Path | None = None) -> VinVL:
+    """The detector with the public weights `weights`.
 
-    Raises InputError: no such recipe; weights or label map are missing, damaged or not those of VinVL X152-C4.
+    Args:
+        name: `vinvl`, or one of its recipes: `vinvl_released` (the same), `vinvl_readme`, `vinvl_demo`.
+        labels: the label map, if it does not stand beside the weights.
+
+    Raises InputError: no such name; weights or label map are missing, damaged or not those of VinVL X152-C4.
     """
     weights = Path(weights)
-    if recipe not in RECIPES:
-        raise InputError(weights, f"VinVL has no recipe {recipe!r}.", f"Choose one of {', '.join(RECIPES)}.")
+    if name not in NAMES:
+        raise InputError(weights, f"VinVL has no recipe {name!r}.", f"Choose one of {', '.join(NAMES)}.")
     sizes = Sizes()
     names = load_names(labels or weights.with_name(LABEL_MAP), sizes)
-    return VinVL(load_network(weights, sizes), names, sha256(weights), RECIPES[recipe], device)
+    return VinVL(load_network(weights, sizes), names, sha256(weights), name, device)
 
 
 class VinVL:
     """A network, its names and a recipe, behind the interface `Detector`."""
 
     def __init__(
-        self, network: X152C4, names: Names, weights_sha256: str, recipe: Recipe, device: str | torch.device
+        self, network: X152C4, names: Names, weights_sha256: str, name: str, device: str | torch.device
     ) -> None:
-        self.name = "vinvl"
+        self.name, self.recipe = name, NAMES[name]
+        recipe = self.recipe
         self.class_names, self.attribute_names = names
         self.feature_size = network.sizes.feature_size
         self.weights_sha256 = weights_sha256
-        self.recipe = recipe
         self.device = torch.device(device)
         self.network = network.to(self.device)
         self.settings: dict[str, Any] = {
