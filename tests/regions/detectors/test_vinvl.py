@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.ops import FrozenBatchNorm2d
 
 from tests.regions.detectors import slow
 from tests.regions.detectors.small import SMALL, network, save, save_labels
 from vlp.errors import InputError
 from vlp.regions.detectors import vinvl
+from vlp.regions.detectors.base import Detector
 from vlp.regions.detectors.vinvl import VinVL, build, resized_to
 from vlp.regions.detectors.vinvl_weights import Names
-from vlp.regions.detectors.x152c4 import X152C4, align
+from vlp.regions.detectors.x152c4 import X152C4, align, fold_norms
 
 
 def detector(recipe: str = "vinvl_released", seed: int = 0) -> VinVL:
@@ -63,6 +67,12 @@ def test_prepare_is_bilinear_and_takes_any_mode() -> None:
     assert detector().prepare(image.convert("L")).shape == detector().prepare(image.convert("RGBA")).shape == made.shape
 
 
+def test_a_worker_gets_no_weights_and_the_detector_is_one() -> None:
+    made: Detector = detector()
+    assert len(pickle.dumps(made.prepare)) < 200
+    json.dumps(made.settings)
+
+
 def test_roi_align_by_hand() -> None:
     # a ramp: the value of a place is its x on the map; the middle of the first cell has x = 0
     ramp = torch.arange(40.0).expand(1, 1, 40, 40).contiguous()
@@ -79,6 +89,19 @@ def test_roi_align_by_hand() -> None:
     assert torch.allclose(point[0, 0, 0], 10 + (torch.arange(14) + 0.5) / 14)
 
 
+def test_folded_norms_change_no_number() -> None:
+    plain, folded = network(), network()
+    fold_norms(folded)
+    assert not any(isinstance(module, FrozenBatchNorm2d) for module in folded.modules())
+    image = 60 * torch.randn(1, 3, 80, 112, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        (maps, (described,)), (folded_maps, (folded_described,)) = plain(image), folded(image)
+    assert torch.allclose(folded_maps, maps, rtol=1e-4, atol=1e-5 * maps.abs().max().item())
+    assert torch.allclose(folded_described.boxes, described.boxes, atol=1e-2)
+    assert torch.allclose(folded_described.features, described.features, rtol=1e-3, atol=1e-3)
+    assert maps.abs().mean() > 0.1
+
+
 def numbers(model: X152C4) -> slow.Weights:
     return {name: tensor.double().numpy() for name, tensor in model.state_dict().items()}
 
@@ -86,7 +109,7 @@ def numbers(model: X152C4) -> slow.Weights:
 @pytest.mark.parametrize("recipe", ["vinvl_released", "vinvl_readme", "vinvl_demo"])
 def test_boxes_and_features_equal_the_slow_way(recipe: str) -> None:
     made = detector(recipe)
-    weights, size = numbers(made.network), (96, 64)
+    weights, size = numbers(network()), (96, 64)
     generator = torch.Generator().manual_seed(4)
     image = 60 * torch.randn(3, 64, 96, generator=generator)
     with torch.inference_mode():

@@ -16,7 +16,7 @@ from vlp.regions.detectors import recipes, x152c4
 from vlp.regions.detectors.base import Found
 from vlp.regions.detectors.recipes import NAMES
 from vlp.regions.detectors.vinvl_weights import LABEL_MAP, Names, load_names, load_network
-from vlp.regions.detectors.x152c4 import X152C4, Described, Sizes, stack_by_size
+from vlp.regions.detectors.x152c4 import X152C4, Described, Sizes, fold_norms, stack_by_size
 
 SHORT_SIDE, LONG_SIDE = 600, 1000
 MEAN_BGR = (103.530, 116.280, 123.675)
@@ -41,7 +41,7 @@ def build(weights: Path, device: str | torch.device, name: str = "vinvl", labels
 
 
 class VinVL:
-    """A network, its names and a recipe, behind the interface `Detector`."""
+    """A network (which it takes over and changes), its names and a recipe, behind the interface `Detector`."""
 
     def __init__(
         self, network: X152C4, names: Names, weights_sha256: str, name: str, device: str | torch.device
@@ -52,6 +52,7 @@ class VinVL:
         self.feature_size = network.sizes.feature_size
         self.weights_sha256 = weights_sha256
         self.device = torch.device(device)
+        fold_norms(network)
         self.network = network.to(self.device)
         self.settings: dict[str, Any] = {
             "recipe": recipe.name,
@@ -67,7 +68,8 @@ class VinVL:
             "proposals": x152c4.PROPOSALS,
         }
 
-    def prepare(self, image: Image.Image) -> Tensor:
+    @staticmethod  # so that a worker process gets no copy of the network
+    def prepare(image: Image.Image) -> Tensor:
         """-> [3,h,w] float32: resized (bilinear), BGR in 0-255 minus the mean of each channel."""
         resized = image.convert("RGB").resize(resized_to(*image.size), Image.Resampling.BILINEAR)
         pixels_HW3 = np.asarray(resized, np.float32)[:, :, ::-1] - np.array(MEAN_BGR, np.float32)
