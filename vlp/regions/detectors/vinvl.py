@@ -23,12 +23,11 @@ MEAN_BGR = (103.530, 116.280, 123.675)
 ATTRIBUTE_SCORE = 0.05
 
 
-def build(weights: Path, device: str | torch.device, name: str = "vinvl", labels: Path | None = None) -> VinVL:
-    """The detector with the public weights `weights`.
+def build(weights: Path, device: str | torch.device, name: str = "vinvl") -> VinVL:
+    """The detector with the public weights `weights`, its label map beside them.
 
     Args:
         name: `vinvl`, or one of its recipes: `vinvl_released` (the same), `vinvl_readme`, `vinvl_demo`.
-        labels: the label map, if it does not stand beside the weights.
 
     Raises InputError: no such name; weights or label map are missing, damaged or not those of VinVL X152-C4.
     """
@@ -36,7 +35,7 @@ def build(weights: Path, device: str | torch.device, name: str = "vinvl", labels
     if name not in NAMES:
         raise InputError(weights, f"VinVL has no recipe {name!r}.", f"Choose one of {', '.join(NAMES)}.")
     sizes = Sizes()
-    names = load_names(labels or weights.with_name(LABEL_MAP), sizes)
+    names = load_names(weights.with_name(LABEL_MAP), sizes)
     return VinVL(load_network(weights, sizes), names, sha256(weights), name, device)
 
 
