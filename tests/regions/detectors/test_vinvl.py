@@ -19,7 +19,7 @@ from vlp.regions.detectors import vinvl
 from vlp.regions.detectors.base import Detector
 from vlp.regions.detectors.vinvl import VinVL, build, resized_to
 from vlp.regions.detectors.vinvl_weights import Names
-from vlp.regions.detectors.x152c4 import X152C4, align, fold_norms
+from vlp.regions.detectors.x152c4 import X152C4, align
 
 
 def detector(recipe: str = "vinvl_released", seed: int = 0) -> VinVL:
@@ -90,8 +90,7 @@ def test_roi_align_by_hand() -> None:
 
 
 def test_folded_norms_change_no_number() -> None:
-    plain, folded = network(), network()
-    fold_norms(folded)
+    plain, folded = network(), detector().network
     assert not any(isinstance(module, FrozenBatchNorm2d) for module in folded.modules())
     image = 60 * torch.randn(1, 3, 80, 112, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
