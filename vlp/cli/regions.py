@@ -329,3 +329,30 @@ def _print_quality(value: dict[str, Any]) -> None:
     for key in ("without_detection", "whole_image", "skipped"):
         if value.get(key):
             print(f"{key}: {len(value[key])}")
+
+
+@app.command()
+def compare(
+    store: Store,
+    reference: Annotated[
+        Path, typer.Option(help="Another store, or old VinVL files: features.tsv beside predictions.tsv.")
+    ],
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the best so many regions of an image.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the rows (CSV) too.")] = None,
+) -> None:
+    """How close regions are to a reference's: IoU of matched boxes, cosine of features, agreement of tags."""
+    from vlp.regions.compare import compare as beside
+    from vlp.regions.compare import open_reference, write_csv
+    from vlp.regions.store import RegionStore
+
+    opened = RegionStore(store)
+    with open_reference(reference, opened) as (other, skipped):
+        made = beside(opened, other, limit)
+    for row in made.rows:
+        print(f"{row.metric:20}{row.value:12.4f}{row.n:12,}")
+    print("farthest: " + ", ".join(f"{image_id} ({found:.2f} found)" for image_id, found in made.farthest))
+    if skipped:
+        print(f"not read from the reference: {len(skipped)} images, the first {skipped[0]['image_id']}: ", end="")
+        print(skipped[0]["reason"])
+    if out is not None:
+        write_csv(out, made.rows)
