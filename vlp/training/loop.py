@@ -19,14 +19,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vlp.batching.batch import Batch
-from vlp.batching.order import DROPOUT, generator, grouped_indices, num_steps
+from vlp.batching.order import DROPOUT, generator, grouped_indices
 from vlp.config.training import Optimisation
 from vlp.errors import VlpError
 from vlp.files import atomic, read_json, write_json
 from vlp.objectives import LossSum
 from vlp.training import checkpoint
 from vlp.training.engine import initialise
-from vlp.training.schedule import learning_rate
+from vlp.training.schedule import learning_rate, steps
 
 
 class Source(Protocol):
@@ -90,7 +90,7 @@ def train(
     if rest:
         raise VlpError(f"batch_size {o.batch_size} is not a multiple of {world} ranks x {o.accumulation} accumulation")
     lengths = source.lengths
-    total = num_steps(len(lengths), o.batch_size, o.epochs)
+    total = steps(o, len(lengths))
     engine = initialise(step_module, o)
     folder, best = run_dir / "checkpoints", Best(run_dir / "best.safetensors", fingerprint)
     found = checkpoint.newest(folder, fingerprint)
