@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.models.tiny import architecture, batch
+from vlp.batching.batch import Batch, Targets
 from vlp.batching.collate import add_negative_noise
 from vlp.config import load
 from vlp.errors import ConfigError
@@ -33,7 +34,7 @@ def counted(module: torch.nn.Module, *arguments: object) -> float:
     return float(counter.get_total_flops())
 
 
-def full(size: int) -> object:
+def full(size: int) -> Batch:
     """A batch without padding: what is counted is then what is useful."""
     b = batch(size)
     for name in ("text_mask_BL", "tag_mask_BT", "region_mask_BR"):
@@ -61,6 +62,9 @@ def test_padding_is_not_useful() -> None:
 def test_pretraining_step_forward_is_what_torch_counts() -> None:
     a = architecture()
     b = add_negative_noise(full(4), 0, 0, 0)
+    rows = torch.arange(3)
+    b.words = b.tags = Targets(rows, torch.ones_like(rows), rows + 6, rows)
+    b.phrases = Targets(rows, torch.ones_like(rows), rows, rows)
     s = Sizes.of(b)
     step = PretrainingStep(Mvptr(a), STAGE2).train()
     expected = sum(flops.pretraining(a, s, STAGE2, len(b)).values())
@@ -94,6 +98,7 @@ def test_paper_scale() -> None:
     """29.8 and 77.3 GFLOP a padded pair, as computed by hand from 12 layers of 768 (lengths 40, 70, 90)."""
     e = load(CONFIGS / "paper.yaml", PATHS)
     stage1, stage2 = estimate.stages(e, estimate.Machines.parse("8xH200"), {})[:2]
+    assert stage1.samples is not None and stage2.samples is not None
     assert stage1.padded / stage1.samples == pytest.approx(29.8e9, rel=0.03)
     assert stage2.padded / stage2.samples == pytest.approx(77.3e9, rel=0.03)
     assert stage1.steps == round(15 * 9_370_000 / 1024) and stage2.steps == round(30 * 9_370_000 / 1024)
@@ -105,6 +110,7 @@ def test_paper_scale() -> None:
 def test_more_gpus_take_fewer_hours_and_less_memory_each() -> None:
     e = load(CONFIGS / "paper.yaml", PATHS)
     one, eight = (estimate.stages(e, estimate.Machines.parse(g), {})[1] for g in ("H200", "8xH200"))
+    assert one.hours_useful is not None and eight.hours_useful is not None
     assert one.hours_useful == pytest.approx(8 * eight.hours_useful)
     assert one.memory > 2 * eight.memory
 
@@ -131,7 +137,7 @@ def test_state_of_zero_2_is_shared_by_the_ranks() -> None:
 
 
 def test_schedule_counts_samples_seen() -> None:
-    o = load(CONFIGS / "paper.yaml", PATHS).pretraining.stage1
-    assert samples_seen(o, 10) == samples_seen(o, 20) == 15 * 9_370_000
+    o = load(CONFIGS / "paper.yaml", PATHS).pretraining.stage2
+    assert samples_seen(o, 10) == samples_seen(o, 20) == 30 * 9_370_000
     whole = o.model_copy(update={"epoch_size": None})
-    assert steps(whole, 2048) == 30 and steps(whole, 10) == 1
+    assert steps(whole, 2048) == 60 and steps(whole, 10) == 1

@@ -62,7 +62,8 @@ def _experiment(config: Path, overrides: list[str]) -> Experiment:
 
 def _print_stages(costs: list[Cost], machines: Machines) -> None:
     print(
-        f"{'':12}{'samples':>10}{'steps':>9}{'PFLOP useful':>14}{'padded':>10}{'hours useful':>14}{'padded':>8}{'GB/GPU':>8}"
+        f"{'':12}{'samples':>10}{'steps':>9}{'PFLOP useful':>14}{'padded':>10}"
+        f"{'hours useful':>14}{'padded':>8}{'GB/GPU':>8}"
     )
     for c in costs:
         if c.hours_useful is None or c.hours_padded is None:

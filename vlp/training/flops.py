@@ -1,7 +1,7 @@
 """Floating-point operations of the model, from its architecture and the lengths of its inputs.
 
-Only matrix products count, a multiply-add as two. Lengths without padding give the useful work, padded
-ones what a padded model does. The same formulas give `vlp estimate`, the MFU of a training's log and the shares in the benchmark.
+Only matrix products count, a multiply-add as two. Lengths without padding give the useful work, padded ones what a
+padded model does. The same formulas give `vlp estimate`, the MFU of a training's log and the shares in the benchmark.
 """
 
 from __future__ import annotations
