@@ -91,8 +91,10 @@ def random_batch(size: int, a: Architecture, seed: int, full: bool) -> Batch:
             for p in first + np.flatnonzero(g.random(number) < rate):
                 masked[name].append((b, int(p), int(ids[b, p]) - offset))
                 ids[b, p] = MASK
+
     def valid(number: np.ndarray, of: int) -> Tensor:
         return torch.from_numpy(np.arange(of) < number[:, None])
+
     batch = Batch(
         text_ids_BL=torch.from_numpy(text),
         text_mask_BL=valid(words + phrases + 2, length),
@@ -158,7 +160,9 @@ class Plain(nn.Module):
         return found
 
 
-def _over_all(head: Callable[[Tensor], Tensor], states_BND: Tensor, t: Targets, loss: Callable[..., LossSum]) -> LossSum:
+def _over_all(
+    head: Callable[[Tensor], Tensor], states_BND: Tensor, t: Targets, loss: Callable[..., LossSum]
+) -> LossSum:
     """The head on every position; its logits picked where they are needed."""
     logits_BNV = head(states_BND)
     return loss(logits_BNV[t.sample_M, t.position_M], t.label_M, t.concept_M, t.sample_M)
@@ -219,7 +223,9 @@ def measure(stage: str, o: argparse.Namespace) -> None:
         ours_times.run(lambda: step(ours, narrow), o.threads)
         with unpacked():
             plain_times.run(lambda: step(plain, wide), o.threads)
-        print(f"{stage} step {i}: ours {ours_times.seconds[-1]:.2f} s, plain {plain_times.seconds[-1]:.2f} s", flush=True)
+        print(
+            f"{stage} step {i}: ours {ours_times.seconds[-1]:.2f} s, plain {plain_times.seconds[-1]:.2f} s", flush=True
+        )
     report(stage, a, narrow, wide, ours_times, plain_times, statistics.median(rates), o)
     for name, seconds in loss_times(model, narrow, names).items():
         print(f"  forward of {name:12}{seconds:8.3f} s  {seconds / ours_times.median:7.2%} of a step")
@@ -246,18 +252,31 @@ def unpacked() -> Iterator[None]:
 
 
 def report(
-    stage: str, a: Architecture, narrow: Batch, wide: Batch, ours: Times, plain: Times, rate: float, o: argparse.Namespace
+    stage: str,
+    a: Architecture,
+    narrow: Batch,
+    wide: Batch,
+    ours: Times,
+    plain: Times,
+    rate: float,
+    o: argparse.Namespace,
 ) -> None:
     names = STAGES[stage]
     useful = flops.training(flops.pretraining(a, Sizes.of(narrow), names, o.batch))
     padded = sum(flops.training(flops.pretraining(a, Sizes.of(wide, padded=True), names, o.batch)).values())
     together, ratios = sum(useful.values()), [p / q for p, q in zip(plain.seconds, ours.seconds, strict=True)]
-    print(f"\n{stage}: batch {o.batch}, {o.threads} threads, {o.steps} steps, {sum(ours.clean)} + {sum(plain.clean)} clean")
+    print(
+        f"\n{stage}: batch {o.batch}, {o.threads} threads, {o.steps} steps, {sum(ours.clean)} + {sum(plain.clean)} clean"
+    )
     for name, t in (("ours", ours), ("plain", plain)):
         print(f"  {name:6}{t.median:7.2f} s a step, {o.batch / t.median:6.2f} samples/s")
     print(f"  plain / ours: median {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
-    print(f"  useful {together / 1e9:,.0f} GFLOP a step; padded to the caps {padded / together:.2f} x, heads on masked rows in both")
-    print(f"  matrix products {rate / 1e9:,.1f} GFLOP/s measured; ours {together / ours.median / rate:.0%} of it in useful FLOPs")
+    print(
+        f"  useful {together / 1e9:,.0f} GFLOP a step; padded to the caps {padded / together:.2f} x, heads on masked rows in both"
+    )
+    print(
+        f"  matrix products {rate / 1e9:,.1f} GFLOP/s measured; ours {together / ours.median / rate:.0%} of it in useful FLOPs"
+    )
     print("  FLOPs: " + ", ".join(f"{part} {x / together:.2%}" for part, x in useful.items()))
     concepts = sum(useful.get(n, 0.0) for n in flops.CONCEPT_LOSSES) / together
     print(f"  MCR + VSC + WPG {concepts:.2%} of the FLOPs")
@@ -272,7 +291,9 @@ def loss_times(model: Mvptr, batch: Batch, names: tuple[str, ...]) -> dict[str, 
         text, image = model.contrast_vectors(s)
         logits = model.tag_logits(tags.gather(s.tags_BTD)), model.phrase_logits(phrases.gather(s.text_BLD))
     work: dict[str, Callable[[], object]] = {
-        "mcr_visual": lambda: mcr(model.tag_logits(tags.gather(s.tags_BTD)), tags.label_M, tags.concept_M, tags.sample_M),
+        "mcr_visual": lambda: mcr(
+            model.tag_logits(tags.gather(s.tags_BTD)), tags.label_M, tags.concept_M, tags.sample_M
+        ),
         "mcr_text": lambda: mcr(
             model.phrase_logits(phrases.gather(s.text_BLD)), phrases.label_M, phrases.concept_M, phrases.sample_M
         ),

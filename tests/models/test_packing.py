@@ -43,7 +43,9 @@ def test_states_and_gradients_are_those_of_the_padded_encoder(first_row_only: bo
         valid = [s[:, 0] if s.shape[1] == 1 else s[mask] for s in states]
         torch.stack([s.square().mean() * (i + 1) for i, s in enumerate(valid)]).sum().backward()
         assert inputs.grad is not None
-        results.append([*valid, inputs.grad[mask], *(p.grad.clone() for p in module.parameters() if p.grad is not None)])
+        results.append(
+            [*valid, inputs.grad[mask], *(p.grad.clone() for p in module.parameters() if p.grad is not None)]
+        )
     assert len(results[0]) == len(results[1]) > 10
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
