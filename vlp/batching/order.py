@@ -42,10 +42,6 @@ def grouped_indices(lengths: np.ndarray, batch_size: int, seed: int, step: int) 
     return indices[np.argsort(lengths[indices], kind="stable")][chosen * batch_size :][:batch_size]
 
 
-def num_steps(num_samples: int, batch_size: int, epochs: float) -> int:
-    return max(1, round(num_samples * epochs / batch_size))
-
-
 def derangement(n: int, seed: int) -> np.ndarray:
     """A permutation of 0..n-1 without fixed point (n >= 2): one cycle through a random order."""
     if n < 2:

@@ -13,6 +13,7 @@ GROUPS = {
     "corpus": "tokenise every text once",
     "pretrain": "stage 1 and stage 2",
     "task": "fine-tune, predict, evaluate",
+    "estimate": "FLOPs, hours, memory and disk of an experiment before it is run",
     "models": "checkpoints of the released code: import, export",
     "infer": "a model on one image and one text: fill masks, score, ground, draw",
     "report": "results and the report",

@@ -11,6 +11,9 @@ Loss = Literal["mcr_visual", "mcr_text", "vsc", "mlm", "itm", "wpg"]
 
 class Optimisation(Part):
     epochs: float = Field(gt=0)
+    epoch_size: int | None = Field(default=None, ge=1, json_schema_extra=stated("local"))
+    """Samples that an epoch counts as, so that the schedule counts samples seen: with half of a corpus every sample
+    comes twice as often. None: as many as the train split has."""
     batch_size: int = Field(ge=1)
     """Global: over all ranks and accumulation steps."""
     learning_rate: float = Field(gt=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,30 @@ from torch import Tensor, nn
 
 LAYER_NORM_EPS = 1e-12
 INITIAL_STD = 0.02
+
+
+class Packing(NamedTuple):
+    """The N valid positions of B padded sequences, laid end to end: what linear layers and norms need to see."""
+
+    mask_BL: Tensor
+    place_N: Tensor
+    """Of each valid position in the flattened [B*L]."""
+    first_B: Tensor
+    """Of each sequence's position 0 among the N."""
+
+    @classmethod
+    def of(cls, mask_BL: Tensor) -> Packing | None:
+        """None where there is nothing to gain, or where it cannot be known: the number of valid positions of negatives
+        is known to the device alone, and asking it would make the host wait (one planned wait a step)."""
+        if mask_BL.device.type != "cpu" or bool(mask_BL.all()) or not bool(mask_BL[:, 0].all()):
+            return None
+        count_B = mask_BL.sum(1)
+        return cls(mask_BL, mask_BL.flatten().nonzero()[:, 0], count_B.cumsum(0) - count_B)
+
+    def pad(self, x_ND: Tensor) -> Tensor:
+        """[B,L,D], zero where nothing is valid."""
+        b, length = self.mask_BL.shape
+        return x_ND.new_zeros(b * length, x_ND.shape[1]).index_copy(0, self.place_N, x_ND).unflatten(0, (b, length))
 
 
 class SelfAttention(nn.Module):
@@ -31,6 +56,18 @@ class SelfAttention(nn.Module):
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BL[:, None, None, :], dropout_p=dropout)
         y_BQD = y.transpose(1, 2).flatten(2)
         return self.norm(asked_BQD + self.dropout(self.output(y_BQD)))
+
+    def packed(self, x_ND: Tensor, packing: Packing, cls_only: bool) -> Tensor:
+        """As `forward`, on the valid positions only; attention alone sees the padded form."""
+        asked_MD = x_ND[packing.first_B] if cls_only else x_ND
+        k, v = (self._split(packing.pad(linear(x_ND))) for linear in (self.key, self.value))
+        q_MD = self.query(asked_MD)
+        q = self._split(q_MD[:, None] if cls_only else packing.pad(q_MD))
+        dropout = self.attention_dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=packing.mask_BL[:, None, None, :], dropout_p=dropout)
+        y_MD = y.transpose(1, 2).flatten(2).flatten(0, 1)
+        y_MD = y_MD if cls_only else y_MD[packing.place_N]
+        return self.norm(asked_MD + self.dropout(self.output(y_MD)))
 
     def weights(self, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         """Attention map [B,H,L,L]: rows are queries and sum to one over the valid keys; without dropout."""
@@ -54,7 +91,12 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BLD: Tensor, mask_BL: Tensor, queries: int | None = None) -> Tensor:
-        x = self.attention(x_BLD, mask_BL, queries)
+        return self._feed_forward(self.attention(x_BLD, mask_BL, queries))
+
+    def packed(self, x_ND: Tensor, packing: Packing, cls_only: bool = False) -> Tensor:
+        return self._feed_forward(self.attention.packed(x_ND, packing, cls_only))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
         return self.norm(x + self.dropout(self.output(F.gelu(self.intermediate(x)))))
 
 
@@ -70,13 +112,26 @@ class Encoder(nn.Module):
     def forward(self, x_BLD: Tensor, mask_BL: Tensor, first_row_only: bool = False) -> list[Tensor]:
         """States after each layer, or the input where there is no layer.
 
-        With `first_row_only` the last layer is computed for position 0 alone, [B,1,D].
+        With `first_row_only` the last layer is computed for position 0 alone, [B,1,D]. In training on a CPU
+        padding is removed, and the states of invalid positions are zero.
         """
+        packing = Packing.of(mask_BL) if self.training and len(self.layers) else None
+        if packing is not None:
+            return self._packed(x_BLD, packing, first_row_only)
         states = [] if len(self.layers) else [x_BLD]
         for i, layer in enumerate(self.layers):
             last = first_row_only and i == len(self.layers) - 1
             x_BLD = layer(x_BLD, mask_BL, 1 if last else None)
             states.append(x_BLD)
+        return states
+
+    def _packed(self, x_BLD: Tensor, packing: Packing, first_row_only: bool) -> list[Tensor]:
+        x_ND, states = x_BLD.flatten(0, 1)[packing.place_N], []
+        for i, layer in enumerate(self.layers):
+            assert isinstance(layer, Layer)
+            last = first_row_only and i == len(self.layers) - 1
+            x_ND = layer.packed(x_ND, packing, last)
+            states.append(x_ND[:, None] if last else packing.pad(x_ND))
         return states
 
     def attentions(self, x_BLD: Tensor, mask_BL: Tensor) -> list[Tensor]:

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from vlp.batching.batch import Batch
 from vlp.batching.collate import add_negative_noise
-from vlp.batching.order import num_steps
 from vlp.models.mvptr import Mvptr
 from vlp.objectives.classification import MATCH
 from vlp.tasks.base import Task, device_of
 from vlp.tasks.metrics.retrieval import NO_COARSE
-from vlp.training.schedule import hardness
+from vlp.training.schedule import hardness, steps
 from vlp.training.steps import RetrievalStep
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class Retrieval(Task):
 
     def train_batch(self, rows: np.ndarray, step: int, rank: int) -> Batch:
         o = self.config.optimisation
-        h = hardness(o, step, num_steps(len(self.rows("train")), o.batch_size, o.epochs))
+        h = hardness(o, step, steps(o, len(self.rows("train"))))
         return add_negative_noise(self.collator(rows, self.image_ids(rows)), self.seed, step, rank, h)
 
     def predict(self, model: Mvptr, split: str) -> pa.Table:

@@ -19,14 +19,15 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vlp.batching.batch import Batch
-from vlp.batching.order import DROPOUT, generator, grouped_indices, num_steps
+from vlp.batching.order import DROPOUT, generator, grouped_indices
 from vlp.config.training import Optimisation
 from vlp.errors import VlpError
 from vlp.files import atomic, read_json, write_json
 from vlp.objectives import LossSum
 from vlp.training import checkpoint
 from vlp.training.engine import initialise
-from vlp.training.schedule import learning_rate
+from vlp.training.meter import Meter, peak_memory, peak_rate, shown
+from vlp.training.schedule import learning_rate, steps
 
 
 class Source(Protocol):
@@ -90,7 +91,7 @@ def train(
     if rest:
         raise VlpError(f"batch_size {o.batch_size} is not a multiple of {world} ranks x {o.accumulation} accumulation")
     lengths = source.lengths
-    total = num_steps(len(lengths), o.batch_size, o.epochs)
+    total = steps(o, len(lengths))
     engine = initialise(step_module, o)
     folder, best = run_dir / "checkpoints", Best(run_dir / "best.safetensors", fingerprint)
     found = checkpoint.newest(folder, fingerprint)
@@ -104,6 +105,7 @@ def train(
     points = _evaluation_points(total, selection.times) if selection else set()
     journal = Journal(run_dir / "journal.jsonl") if rank == 0 else None
     device, began, saved = engine.device, time.monotonic(), time.monotonic()
+    meter = Meter(step_module, world, peak_rate(device, o.precision))
     log = Log(total, o.batch_size, start)
 
     def load(step: int) -> list[Batch]:
@@ -120,7 +122,10 @@ def train(
         ahead = pool.submit(load, start) if start < total else None
         for step in range(start, total):
             assert ahead is not None
+            asked = time.monotonic()
             batches = ahead.result()
+            meter.waited(time.monotonic() - asked)
+            meter.saw(batches)
             ahead = pool.submit(load, step + 1) if step + 1 < total else None
             for group in engine.optimizer.param_groups:
                 group["lr"] = learning_rate(o, step, total)
@@ -133,7 +138,7 @@ def train(
                 engine.backward(loss)
                 engine.step()
             if journal and ((step + 1) % o.log_every == 0 or step + 1 == total):
-                values |= {"learning_rate": learning_rate(o, step, total), **log.rates(step + 1)}
+                values |= {"learning_rate": learning_rate(o, step, total), **log.rates(step + 1), **meter.rates()}
                 journal.write(step + 1, values)
                 log.show(step + 1, values)
             if selection and step + 1 in points:
@@ -154,7 +159,7 @@ def train(
         "steps": total,
         "seconds": time.monotonic() - began,
         "samples_per_second": log.samples_per_second(total),
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": peak_memory(),
     }
     if selection:
         dist.barrier()
@@ -209,7 +214,7 @@ class Best:
 
 
 class Log:
-    """Progress on stdout: step, losses, samples/s, time left."""
+    """Progress on stdout: step, losses, samples/s and the meter's rates, time left."""
 
     def __init__(self, total: int, batch_size: int, start: int) -> None:
         self.total, self.batch_size, self.start, self.began = total, batch_size, start, time.monotonic()
@@ -224,16 +229,10 @@ class Log:
         rate = self.samples_per_second(step)
         left = (self.total - step) * self.batch_size / max(rate, 1e-9)
         parts = " ".join(f"{k.removeprefix('loss_')} {v:.3f}" for k, v in values.items() if k.startswith("loss"))
-        print(f"step {step}/{self.total}  {parts}  {rate:.0f} samples/s  {left:.0f} s left", flush=True)
+        print(
+            f"step {step}/{self.total}  {parts}  {rate:.0f} samples/s  {shown(values)}  {left:.0f} s left", flush=True
+        )
 
 
 def _evaluation_points(total: int, times: int) -> set[int]:
     return {max(1, round(total * (i + 1) / times)) for i in range(times)}
-
-
-def _peak_memory() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

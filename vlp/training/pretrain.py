@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from vlp.batching.batch import Batch
 from vlp.batching.collate import Collator, add_negative_noise
-from vlp.batching.order import DROPOUT, generator, num_steps
+from vlp.batching.order import DROPOUT, generator
 from vlp.config import Experiment
 from vlp.config.model import Masking
 from vlp.config.training import Optimisation
@@ -24,7 +24,7 @@ from vlp.phrases.tokenizer import bert_directory
 from vlp.regions import carried
 from vlp.training.inputs import Inputs, Paths
 from vlp.training.loop import train
-from vlp.training.schedule import hardness
+from vlp.training.schedule import hardness, steps
 from vlp.training.steps import PretrainingStep
 
 
@@ -46,7 +46,7 @@ class CaptionPairs:
         images = [self.collator.texts.image_ids[t] for t in texts]
         batch = self.collator.masked(texts, images, self.rates, self.seed, step, places, global_size)
         o = self.optimisation
-        h = hardness(o, step, num_steps(len(self.rows), o.batch_size, o.epochs))
+        h = hardness(o, step, steps(o, len(self.rows)))
         return add_negative_noise(batch, self.seed, step, rank, h)
 
 

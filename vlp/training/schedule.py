@@ -8,6 +8,16 @@ from torch import nn
 from vlp.config.training import Optimisation
 
 
+def samples_seen(o: Optimisation, rows: int) -> float:
+    """Samples of the whole run; `rows`: those of the train split."""
+    return o.epochs * (o.epoch_size or rows)
+
+
+def steps(o: Optimisation, rows: int) -> int:
+    """Optimiser steps of the whole run."""
+    return max(1, round(samples_seen(o, rows) / o.batch_size))
+
+
 def learning_rate(o: Optimisation, step: int, total: int) -> float:
     """Linear warm-up from 0 over the first `warmup` of the steps, then linear decay to 0 (paper 4.1)."""
     warm = round(total * o.warmup)

@@ -28,6 +28,8 @@ from vlp.objectives import (
     vsc,
     wpg,
 )
+from vlp.training import flops
+from vlp.training.flops import Sizes
 
 
 class Pairs(NamedTuple):
@@ -138,6 +140,10 @@ class PretrainingStep(nn.Module):
             found |= self._cross_modal(batch, self._pairs(batch, states, coarse))
         return {name: mcr_loss(p) for name, p in pending.items()} | found
 
+    def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
+        every_text = self.wpg_negatives == "all"
+        return flops.pretraining(self.model.architecture, s, self.names, self.contrast_group or global_size, every_text)
+
     def _merged(self, batch: Batch, embedded: Unimodal) -> dict[str, LossSum]:
         """One encoder over all inputs: concepts are recovered from the last states of the matched pairs."""
         pairs = self._pairs(batch, embedded, None) if self.cross_modal else None
@@ -180,6 +186,10 @@ class RetrievalStep(nn.Module):
         super().__init__()
         self.model, self.contrast_group = model, contrast_group
 
+    def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
+        losses = ("itm",) if self.model.merged else ("vsc", "itm")
+        return flops.pretraining(self.model.architecture, s, losses, self.contrast_group or global_size)
+
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         m, states = self.model, self.model.unimodal(batch)
         if m.merged:
@@ -198,6 +208,9 @@ class VqaStep(nn.Module):
         super().__init__()
         self.model = model
 
+    def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
+        return flops.classification(self.model.architecture, s, self.model.architecture.head_size)
+
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         assert batch.scores_BA is not None
         return {
@@ -209,6 +222,9 @@ class EntailmentStep(nn.Module):
     def __init__(self, model: Mvptr) -> None:
         super().__init__()
         self.model = model
+
+    def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
+        return flops.classification(self.model.architecture, s, 3)
 
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         assert batch.labels_B is not None
@@ -232,6 +248,9 @@ class GroundingStep(nn.Module):
     def __init__(self, model: Mvptr, layer: int, objective: str) -> None:
         super().__init__()
         self.model, self.layer, self.objective = model, layer, objective
+
+    def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
+        return flops.classification(self.model.architecture, s, 0, whole_last_layer=True)
 
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         assert batch.span_mask_BGL is not None and batch.iou_BGR is not None and batch.grounded_BG is not None

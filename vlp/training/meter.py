@@ -1,0 +1,104 @@
+"""What a training's log says of its speed: tokens, the share of waiting for data, MFU, memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from vlp.batching.batch import Batch
+from vlp.training import flops
+from vlp.training.estimate import GPUS
+from vlp.training.flops import Sizes
+
+_PRODUCT = 768
+_ROUNDS = 3
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A step module that knows its work."""
+
+    def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
+        """Forward FLOPs of a micro-batch of these lengths, by part; `global_size`: of all ranks together."""
+        ...
+
+
+class Meter:
+    """Of one rank, since its start. Tokens are positions of text, tags and regions: real, and with padding.
+
+    Args:
+        module: the step module; without `forward_flops` there is no MFU.
+        peak: FLOP/s of this rank's device; None: not known, so no MFU.
+    """
+
+    def __init__(self, module: object, world: int, peak: float | None) -> None:
+        self._counted = module if isinstance(module, Counted) else None
+        self._world, self._peak = world, peak
+        self._began = time.monotonic()
+        self._waited = self._real = self._padded = self._flops = 0.0
+
+    def waited(self, seconds: float) -> None:
+        self._waited += seconds
+
+    def saw(self, batches: Sequence[Batch]) -> None:
+        """Batches on the host, before they move to a device: reading them there would make the host wait."""
+        for batch in batches:
+            s = Sizes.of(batch)
+            self._real += s.positions
+            self._padded += Sizes.of(batch, padded=True).positions
+            if self._counted is not None:
+                work = flops.training(self._counted.forward_flops(s, len(batch) * self._world))
+                self._flops += sum(work.values())
+
+    def rates(self) -> dict[str, float]:
+        """Tokens per second are of all ranks, as if they did as much as this one; MFU counts useful FLOPs."""
+        seconds = max(1e-9, time.monotonic() - self._began)
+        found = {
+            "real_tokens_per_second": self._real * self._world / seconds,
+            "padded_tokens_per_second": self._padded * self._world / seconds,
+            "data_wait": self._waited / seconds,
+        }
+        if self._counted is not None and self._peak is not None:
+            found["mfu"] = self._flops / seconds / self._peak
+        return found | {"memory_bytes": float(peak_memory())}
+
+
+def shown(values: dict[str, float]) -> str:
+    """The rates in a few words."""
+    real, padded = (values[f"{kind}_tokens_per_second"] / 1e3 for kind in ("real", "padded"))
+    parts = [f"{real:.1f}k/{padded:.1f}k tokens/s", f"wait {values['data_wait']:.1%}"]
+    if "mfu" in values:
+        parts.append(f"MFU {values['mfu']:.0%}")
+    return "  ".join([*parts, f"{values['memory_bytes'] / 1e9:.1f} GB"])
+
+
+def peak_rate(device: torch.device, precision: str) -> float | None:
+    """FLOP/s of a device: of a known GPU from the table, of a CPU the best of a few matrix products, with its threads.
+
+    A CPU is measured in float32 whatever the precision: there half precision is seldom faster.
+    """
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device).upper()
+        gpu = next((g for known, g in GPUS.items() if known in name), None)
+        return None if gpu is None else gpu.single if precision == "fp32" else gpu.half
+    if device.type != "cpu":
+        return None
+    x, best = torch.ones(_PRODUCT, _PRODUCT), float("inf")
+    with torch.no_grad():
+        for _ in range(_ROUNDS):
+            began = time.perf_counter()
+            x @ x
+            best = min(best, time.perf_counter() - began)
+    return flops.linear(_PRODUCT, _PRODUCT, _PRODUCT) / best
+
+
+def peak_memory() -> int:
+    """Bytes: the most that was allocated on the GPU, else the most that this process held."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
