@@ -213,7 +213,8 @@ def _relations(
 def _joined(s: Sentence, adjective: Token) -> list[Token]:
     found = [adjective] if adjective.lower_ not in words.NO_ATTRIBUTES else []
     for other in s.children(adjective, "conj"):
-        if other.tag_[:2] == adjective.tag_[:2] or other.tag_.startswith(("JJ", "VBN")) or s.is_adjective(other):
+        named_so = other.tag_.startswith("NN") and s.is_adjective(other)  # the colour orange
+        if other.tag_[:2] == adjective.tag_[:2] or other.tag_.startswith(("JJ", "VBN")) or named_so:
             found += _joined(s, other)
     return found
 

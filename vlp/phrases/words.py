@@ -102,7 +102,7 @@ class Lexicon:
 
 
 _VOWELS = "aeiou"
-_HISSING_PLURAL = re.compile(r"[sxz]es$")
+_HISSING_PLURAL = re.compile(r"(?:[^s]s|x|z)es$")
 _IRREGULAR_VERBS = {"lay": "lay", "laying": "lay", "lying": "lie", "dyeing": "dye", "tying": "tie", "dying": "die"}
 _CLIPPED_STEM = re.compile(rf"[^{_VOWELS}]*[{_VOWELS}][^{_VOWELS}wxy]")
 """One syllable with a short vowel: before -ing and -ed such a verb doubles its last letter (rid, ridding)."""
