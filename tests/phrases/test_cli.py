@@ -89,3 +89,26 @@ def test_show_draws_the_graph() -> None:
     assert shown.exit_code == 0
     assert "relation  (man, ride, wave)" in shown.output and "ride → wave" in shown.output
     assert "no phrase" in CliRunner().invoke(phrase_commands.app, ["show", "hello"]).output
+
+
+def test_count_resumes_and_writes_a_vocabulary(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a red dog\na red dog on a mat\na blue cat\n")
+    options = ["count", "--captions", str(tmp_path / "a.txt"), "--shards", str(tmp_path / "shards"), "--min-sentences"]
+    options += ["2", "--processes", "1", "--first-id", "100", "--out", str(tmp_path / "phrases.json")]
+    first, again = (CliRunner().invoke(phrase_commands.app, options) for _ in range(2))
+    assert first.exit_code == again.exit_code == 0, first.output
+    assert "1 phrases in 2 or more of 3 sentences, 101 rows" in first.output.replace("\n", "")
+    value = json.loads((tmp_path / "phrases.json").read_text())
+    assert value["records"] == [{"id": 100, "parts": ["dog", "red"], "kind": "attribute", "count": 2}]
+
+
+def test_tables_beside_the_published_ones(chain: dict[str, Path], tmp_path: Path) -> None:
+    runner = CliRunner()
+    runner.invoke(phrase_commands.app, ["mine", *_options(chain, "config", "tables", out=chain["phrases"])])
+    record = {"id": 5, "parts": ["star", "red"], "kind": "attribute", "count": 2}
+    (tmp_path / "v.json").write_text(json.dumps({"rows": 6, "records": [record]}))
+    options = _options(chain, "tables", "phrases", vocabulary=tmp_path / "v.json", out=tmp_path / "t.json")
+    shown = runner.invoke(phrase_commands.app, ["tables", *options])
+    assert shown.exit_code == 0 and "Table 8" in shown.output and "54950" in shown.output
+    rows = json.loads((tmp_path / "t.json").read_text())
+    assert {"statistic": "unique", "ours": 1, "paper": 54950} in rows["table8"]

@@ -89,6 +89,67 @@ def vocabulary(
 
 
 @app.command()
+def count(
+    captions: Annotated[list[Path], typer.Option(help="COCO captions JSON, or text with one a line; more than one.")],
+    shards: Annotated[Path, typer.Option(help="Folder of the shards; a killed run goes on.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="phrases.json to write.", show_default=False)],
+    first_id: Annotated[int, typer.Option(help="Size of the tokenizer: the first phrase's id.")] = 30522,
+    min_sentences: Annotated[int, typer.Option(min=1, help="Sentences that a phrase occurs in (paper 3.1.1).")] = 50,
+    processes: Annotated[int, typer.Option(min=1)] = 2,
+    parser: Annotated[str, typer.Option(help="spaCy model.")] = "en_core_web_sm",
+) -> None:
+    """Mine a vocabulary from caption files of any size: sharded, resumable, in constant memory."""
+    import time
+    from itertools import chain
+
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from vlp.phrases import shards as sharding
+    from vlp.phrases.texts import caption_lines
+
+    texts = chain.from_iterable(caption_lines(path) for path in captions)
+    began, columns = time.monotonic(), (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    counts = sharding.ShardCounts()
+    with Progress(*columns) as progress:
+        bar = progress.add_task("mining")
+        for counts in sharding.mine_shards(texts, shards, parser, processes):
+            rate = counts.sentences / (time.monotonic() - began)
+            progress.update(bar, description=f"{counts.sentences} sentences, {rate:.0f}/s, {counts.kept} shards kept")
+    found = sharding.vocabulary(sharding.frequencies(shards), min_sentences, first_id)
+    found.save(out)
+    print(f"{out}: {len(found)} phrases in {min_sentences} or more of {counts.sentences} sentences, {found.rows} rows")
+
+
+@app.command()
+def tables(
+    tables: TablesPath,
+    phrases: PhrasesPath,
+    vocabulary: Annotated[Path, typer.Option(help="phrases.json: which phrases are valid.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="JSON file to write the rows to.")] = None,
+) -> None:
+    """Tables 5 and 8 of the paper for this corpus, beside the published numbers."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from vlp.files import write_json
+    from vlp.phrases import mine as mining
+    from vlp.phrases import tables as statistics
+    from vlp.phrases.vocabulary import PhraseVocabulary
+
+    found, valid = mining.read(phrases), PhraseVocabulary.load(vocabulary)
+    fifth, eighth = statistics.table5(tables, found, valid), statistics.table8(tables, found, valid)
+    rows = statistics.beside_published(fifth, eighth)
+    console = Console()
+    for name, title in (("table5", "Table 5: phrases of the data sets"), ("table8", "Table 8: the mined corpus")):
+        shown = Table(*rows[name][0], title=title)
+        for row in rows[name]:
+            shown.add_row(*("-" if v is None else str(v) for v in row.values()))
+        console.print(shown)
+    if out is not None:
+        write_json(out, rows)
+
+
+@app.command()
 def show(
     text: Annotated[str, typer.Argument(help="A caption, a question, any sentence.")],
     parser: Annotated[str, typer.Option(help="spaCy model.")] = "en_core_web_sm",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +28,10 @@ CHUNK = 4 * BATCH
 _WORD = pa.struct([("start", pa.int32()), ("end", pa.int32())])
 _TUPLE = pa.struct([("kind", pa.string()), ("parts", pa.list_(pa.string())), ("words", pa.list_(_WORD))])
 SCHEMA = pa.schema([("text", pa.string()), ("tuples", pa.list_(_TUPLE))])
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+Submit = Callable[[Callable[[list[str]], Any], list[str]], "Task[Any]"]
 
 _parser: SceneGraphParser | None = None
 
@@ -130,11 +136,42 @@ def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
 def _results(
     chunks: list[list[str]], model: str, processes: int
 ) -> Iterator[tuple[list[str], list[tuple[Phrase, ...]]]]:
+    waiting: deque[tuple[list[str], Task[list[tuple[Phrase, ...]]]]] = deque()
     processes = min(processes, len(chunks))
+    with workers(model, processes) as submit:
+        for chunk in chunks:
+            waiting.append((chunk, submit(mine_chunk, chunk)))
+            while len(waiting) > 2 * processes:
+                done, task = waiting.popleft()
+                yield done, task.get()
+        while waiting:
+            done, task = waiting.popleft()
+            yield done, task.get()
+
+
+class Task(Protocol[T_co]):
+    """Work given to a worker; `get` waits for the result, or raises what the work raised."""
+
+    def get(self) -> T_co: ...
+
+
+@dataclass(frozen=True)
+class _Later(Generic[T]):
+    """Work of this process itself: done when its result is asked for."""
+
+    work: Callable[[list[str]], T]
+    texts: list[str]
+
+    def get(self) -> T:
+        return self.work(self.texts)
+
+
+@contextlib.contextmanager
+def workers(model: str, processes: int) -> Iterator[Submit]:
+    """A function that gives (work, texts) to a process that has the parser; one process is this one."""
     if processes <= 1:
         _start(model)
-        for chunk in chunks:
-            yield chunk, _mine_chunk(chunk)
+        yield _Later
         return
     import multiprocessing
 
@@ -143,7 +180,7 @@ def _results(
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
         with multiprocessing.get_context("spawn").Pool(processes, _start_child, (model,)) as pool:
-            yield from zip(chunks, pool.imap(_mine_chunk, chunks), strict=True)
+            yield lambda work, texts: pool.apply_async(work, (texts,))
     finally:
         if before is None:
             del os.environ["OMP_NUM_THREADS"]
@@ -162,6 +199,7 @@ def _start_child(model: str) -> None:
     _start(model)
 
 
-def _mine_chunk(chunk: list[str]) -> list[tuple[Phrase, ...]]:
+def mine_chunk(chunk: list[str]) -> list[tuple[Phrase, ...]]:
+    """The phrases of each text, in a process that `workers` started."""
     assert _parser is not None
     return [graph.phrases() for graph in _parser.pipe(chunk)]

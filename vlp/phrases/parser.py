@@ -30,9 +30,14 @@ class SceneGraphParser:
 
     def __init__(self, name: str) -> None:
         self.nlp = _load(name)
-        index = self.nlp.get_pipe("lemmatizer").lookups.get_table("lemma_index")  # type: ignore[attr-defined]
+        lookups = self.nlp.get_pipe("lemmatizer").lookups  # type: ignore[attr-defined]
+        index, irregular = lookups.get_table("lemma_index"), lookups.get_table("lemma_exc")["noun"]
         self.lexicon = Lexicon(
-            frozenset(index["verb"]), frozenset(index["noun"]), frozenset(index["adj"]), frozenset(index["adv"])
+            frozenset(index["verb"]),
+            frozenset(index["noun"]),
+            frozenset(index["adj"]),
+            frozenset(index["adv"]),
+            {form: lemmas[0] for form, lemmas in irregular.items()},
         )
 
     def parse(self, text: str) -> SceneGraph:

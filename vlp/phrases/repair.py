@@ -41,20 +41,102 @@ def singular_article_before_plural(doc: Doc, lexicon: words.Lexicon) -> None:
         token.head, token.dep_ = (clause, "advcl") if clause is not None else (last, "acl")
 
 
-def plural_before_participle(doc: Doc, lexicon: words.Lexicon) -> None:
-    """`two dogs meeting near a pond`: read as a noun `dogs meeting`; a compound's first word is not plural."""
-    for token in doc:
-        if token.tag_ != "NN" or not token.lower_.endswith("ing") or not token.i:
+def participle_after_its_noun(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`two dogs meeting near a pond`, `a surfboard riding a wave`: read as a noun `dogs meeting`, `surfboard riding`.
+
+    A compound's first word is not plural, and what follows a thing named on -ing is no article of another.
+    """
+    for token in doc[1:]:
+        if token.tag_ not in ("NN", "NNP", "VBG") or not token.lower_.endswith("ing"):
             continue
         noun, verb = token.nbor(-1), words.verb_of_participle(token.lower_, lexicon.verbs)
-        if verb is None or noun.head != token or noun.dep_ != "compound" or noun.tag_ != "NNS":
+        if verb is None or noun.head != token or not _in_noun_place(token):
+            continue
+        names_thing = token.lower_ in words.ING_NOUNS or not _noun_before(noun, lexicon)
+        if noun.tag_ != "NNS" and (names_thing or not _opens_complement(token)):
             continue
         left = [c for c in token.children if c.i < noun.i]
         head, label, root = token.head, token.dep_, token.head == token
         noun.head, noun.dep_ = (noun, "ROOT") if root else (head, label)
+        if not noun.tag_.startswith("NN"):
+            noun.tag_ = "NN"
         _as_verb(token, "VBG", verb)
         token.head, token.dep_ = noun, "acl"
         _give(left, noun)
+
+
+def plural_read_as_verb(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`two teddy bears`: read as a teddy that bears; the number wants a plural."""
+    for token in doc[1:]:
+        noun = token.nbor(-1)
+        if token.tag_ != "VBZ" or noun.dep_ != "nsubj" or noun.head != token or noun.tag_ != "NN":
+            continue
+        several = any(c.dep_ == "nummod" and c.lower_ not in ("one", "1") for c in noun.children)
+        if several and token.lower_.removesuffix("s") in lexicon.nouns:
+            token.tag_, token.lemma_ = "NNS", token.lower_.removesuffix("s")
+            left = [c for c in noun.children if c.i < noun.i]
+            noun.dep_ = "compound"
+            _give(left, token)
+
+
+def noun_after_its_compound(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`a fire hydrant on a corner`: read as a thing `fire` with an adjective `hydrant` behind it."""
+    for noun in doc[1:]:
+        first = noun.nbor(-1)
+        if noun.tag_ != "JJ" or noun.dep_ != "amod" or noun.head != first or first.tag_ != "NN":
+            continue
+        if noun.lower_ in lexicon.adjectives or noun.lower_ not in lexicon.nouns:
+            continue
+        children, head, label, root = list(first.children), first.head, first.dep_, first.head == first
+        noun.tag_, noun.lemma_ = "NN", noun.lower_
+        noun.head, noun.dep_ = (noun, "ROOT") if root else (head, label)
+        first.head, first.dep_ = noun, "compound"
+        for child in children:
+            if child != noun:
+                child.head = noun
+
+
+def adjective_before_compound(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`a yellow school bus`: read as a yellow school; as in SPICE's flat noun phrase all is said of the last noun."""
+    for word in doc:
+        while word.dep_ in ("amod", "nummod", "det", "poss") and word.head.dep_ == "compound":
+            if not word.i < word.head.i < word.head.head.i:
+                break
+            word.head = word.head.head
+
+
+def noun_joined_to_the_next(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`a refrigerator and brown cabinets`: read as cabinets of the kind refrigerator; an adjective parts the two."""
+    for first in doc:
+        second = first.head
+        if first.dep_ not in ("nmod", "compound") or not first.tag_.startswith("NN") or second.i < first.i + 3:
+            continue
+        joins = doc[first.i + 1].dep_ == "cc" and doc[first.i + 1].head in (first, second)
+        if not joins or first.lower_ in lexicon.adjectives or not second.tag_.startswith("NN"):
+            continue
+        between = [t for t in doc[first.i + 2 : second.i] if t.head == second]
+        if not between or between[0].dep_ not in ("amod", "det", "nummod", "poss"):
+            continue
+        before = [c for c in second.children if c.i < first.i]
+        after = [c for c in second.children if c.i > second.i and c.dep_ in ("prep", "acl", "relcl")]
+        head, label, root = second.head, second.dep_, second.head == second
+        first.head, first.dep_ = (first, "ROOT") if root else (head, label)
+        second.head, second.dep_ = first, "conj"
+        for child in (*before, *after):
+            child.head = first
+
+
+def participle_of_the_living(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`a man in a shirt doing a trick`: read as a shirt that does; of two nouns the living one does it."""
+    for verb in doc:
+        place = verb.head
+        if verb.tag_ != "VBG" or verb.dep_ != "acl" or place.dep_ != "pobj" or _lives(place):
+            continue
+        noun = place.head.head
+        while noun.dep_ == "pobj" and noun.head.lower_ != "of" and not _lives(noun):
+            noun = noun.head.head
+        if place.head.lower_ != "of" and noun.tag_.startswith("NN") and noun.i < place.i and _lives(noun):
+            verb.head = noun
 
 
 def adjective_cut_from_noun(doc: Doc, lexicon: words.Lexicon) -> None:
@@ -125,13 +207,45 @@ def behind_a_depiction(doc: Doc, lexicon: words.Lexicon) -> None:
 
 REPAIRS: tuple[Repair, ...] = (
     singular_article_before_plural,
-    plural_before_participle,
+    participle_after_its_noun,
+    plural_read_as_verb,
+    noun_after_its_compound,
+    noun_joined_to_the_next,
+    adjective_before_compound,
     adjective_cut_from_noun,
     side_after_noun,
     participle_behind_object,
+    participle_of_the_living,
     conjunct_without_its_and,
     behind_a_depiction,
 )
+
+
+def _in_noun_place(token: Token) -> bool:
+    """It stands where a noun does: with an article, a number or a compound before it."""
+    return token.tag_ != "VBG" or any(c.dep_ in ("det", "nummod", "compound") for c in token.lefts)
+
+
+def _noun_before(word: Token, lexicon: words.Lexicon) -> bool:
+    known = word.lower_ in lexicon.nouns and word.lower_ not in lexicon.adjectives
+    return word.dep_ in ("compound", "amod", "nmod") and (word.tag_.startswith("NN") or known)
+
+
+def _opens_complement(token: Token) -> bool:
+    """What follows belongs to a verb: an article, a possessive, a preposition (but `of`), `down`, `next`."""
+    if token.i + 1 >= len(token.doc):
+        return False
+    after = token.nbor(1)
+    opens = after.tag_ in ("DT", "PRP$", "IN", "RP", "TO", "CD") and after.lower_ != "of"
+    return opens or after.lower_ == "next"
+
+
+def _lives(noun: Token) -> bool:
+    """A person, an animal, or a group of them."""
+    if words.is_animate(noun.lemma_.lower()) or noun.lower_ == "people":
+        return True
+    of = (p for p in noun.children if p.dep_ == "prep" and p.lower_ == "of")
+    return any(words.is_animate(c.lemma_) or c.lower_ == "people" for p in of for c in p.children if c.dep_ == "pobj")
 
 
 def _as_verb(token: Token, tag: str, lemma: str) -> None:

@@ -3,7 +3,7 @@
 SPICE (Anderson et al., 2016) reads tuples off the dependency tree with a pattern per construction. These functions
 follow its conventions: lemmas in lower case; relation = verb lemma + particle + preposition; a possessive is `have`;
 numerals, quantities and the first words of compounds are attributes; `be` is dropped. They go further where SPICE
-leaves a plain construction out (participles without an object, passives without an agent, adverbial clauses).
+leaves a plain construction out (participles without an object, adverbial clauses).
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ def adjectives(s: Sentence) -> Iterator[Attribute | Relation]:
 
 
 def numerals(s: Sentence) -> Iterator[Attribute | Relation]:
-    """`two men` (man, two); not `number 5`."""
+    """`two men` (man, two); not `number 5`, and, as in SPICE, not of one thing (`one man`)."""
     for noun in s.doc:
         if s.is_noun(noun):
             for number in s.children(noun, "nummod"):
-                if number.i < noun.i:
+                if number.i < noun.i and number.lower_ not in ("one", "1"):
                     yield _attribute(s, s.meant(noun), number)
 
 
 def quantities(s: Sentence) -> Iterator[Attribute | Relation]:
-    """`a lot of people` (people, lot); `two of the men` (man, two)."""
+    """`a lot of people` (people, lot); `two of the men` (man, two); as in SPICE of plurals, not `a lot of snow`."""
     for token in s.doc:
         counted = s.counted(token)
-        if counted is not None:
+        if counted is not None and counted.tag_ != "NN":
             for noun in s.all_meant(counted):
                 yield _attribute(s, noun, token)
 
 
 def compounds(s: Sentence) -> Iterator[Attribute | Relation]:
-    """`a tennis court` (court, tennis)."""
+    """`a tennis court` (court, tennis); `a parking lot` (lot, parking): a noun, never a verb's lemma."""
     for noun in s.doc:
         if s.is_noun(noun) and noun.dep_ != "compound":
             for part in _compound_parts(s, noun):
-                yield _attribute(s, noun, part)
+                yield Attribute(s.thing(noun), s.noun_quality(part), (span(part),))
 
 
 def question_words(s: Sentence) -> Iterator[Attribute | Relation]:
@@ -82,17 +82,10 @@ def adjective_predicates(s: Sentence) -> Iterator[Attribute | Relation]:
                 if s.is_copula(verb) and not place and not near and not _compares(s, one):
                     for subject in s.subjects(verb):
                         yield _attribute(s, subject, one)
-                if not place:
+                if place:
+                    continue
+                if near or one.lower_ in words.SIDES or _compares(s, one):
                     yield from _relations(s, s.subjects(verb), (one,), s.prepositional(one))
-
-
-def adjective_complements(s: Sentence) -> Iterator[Attribute | Relation]:
-    """`a bowl full of fruit` (bowl, full of, fruit)."""
-    for noun in s.doc:
-        if s.is_noun(noun):
-            for adjective in s.children(noun, "amod"):
-                if adjective.i > noun.i and adjective.lower_ not in words.PLACE_ADVERBS:
-                    yield from _relations(s, s.described(noun, adjective), (adjective,), s.prepositional(adjective))
 
 
 def noun_predicates(s: Sentence) -> Iterator[Attribute | Relation]:
@@ -115,11 +108,14 @@ def verbs_with_object(s: Sentence) -> Iterator[Attribute | Relation]:
 
 
 def verbs_with_preposition(s: Sentence) -> Iterator[Attribute | Relation]:
-    """`sits on a bench` (man, sit on, bench); `is above` (circle, above, square): `be` is dropped."""
+    """`sits on a bench` (man, sit on, bench); `is above` (circle, above, square): `be` is dropped.
+
+    As in SPICE, whose pattern wants an active subject, nothing for a passive (`is parked on the street`).
+    """
     for verb in s.predicates():
-        by_agent = s.is_passive(verb) and bool(s.children(verb, "agent"))
-        complements = [c for c in s.prepositional(verb) if not (by_agent and c.words[0].dep_ == "agent")]
-        yield from _relations(s, s.subjects(verb), (), complements, None if s.is_copula(verb) else verb)
+        if s.is_side(verb) or not s.is_passive(verb):
+            name = None if s.is_copula(verb) else verb
+            yield from _relations(s, s.subjects(verb), (), s.prepositional(verb), name)
 
 
 def passives_with_agent(s: Sentence) -> Iterator[Attribute | Relation]:
@@ -134,17 +130,20 @@ def passives_with_agent(s: Sentence) -> Iterator[Attribute | Relation]:
 
 
 def verbs_alone(s: Sentence) -> Iterator[Attribute | Relation]:
-    """`a woman is smiling` (woman, smile), where the verb leads to no other thing; `is striped`: as before a noun."""
+    """`a woman is smiling` (woman, smile), where the verb leads to no other thing; `is striped`: as before a noun.
+
+    As in SPICE without particles (`sits down`: sit), and nothing for a passive that is no adjective (`is shown`).
+    """
     for verb in s.predicates():
         leads_on = any(True for _ in s.objects(verb)) or s.prepositional(verb)
-        clause = s.children(verb, "xcomp", "ccomp", "acomp", "attr", "oprd")
+        clause = s.children(verb, "acomp", "attr", "oprd")
         if s.is_copula(verb) or leads_on or clause or (verb.dep_ in ("relcl", "ccomp") and not _own_subject(s, verb)):
             continue
-        name, used = s.predicate(verb)
-        if s.is_state(verb):
-            name = s.quality(verb)
+        state = s.is_state(verb) and s.is_adjective(verb)
+        if s.is_passive(verb) and not state:
+            continue
         for subject in s.subjects(verb):
-            yield Attribute(s.thing(subject), name, tuple(map(span, used)))
+            yield Attribute(s.thing(subject), s.quality(verb) if state else s.lemma(verb), (span(verb),))
 
 
 def prepositions(s: Sentence) -> Iterator[Attribute | Relation]:
@@ -179,7 +178,6 @@ RULES: tuple[Rule, ...] = (
     compounds,
     question_words,
     adjective_predicates,
-    adjective_complements,
     noun_predicates,
     verbs_with_object,
     verbs_with_preposition,
@@ -215,7 +213,8 @@ def _relations(
 def _joined(s: Sentence, adjective: Token) -> list[Token]:
     found = [adjective] if adjective.lower_ not in words.NO_ATTRIBUTES else []
     for other in s.children(adjective, "conj"):
-        if other.tag_[:2] == adjective.tag_[:2] or other.tag_.startswith(("JJ", "VBN")):
+        named_so = other.tag_.startswith("NN") and s.is_adjective(other)  # the colour orange
+        if other.tag_[:2] == adjective.tag_[:2] or other.tag_.startswith(("JJ", "VBN")) or named_so:
             found += _joined(s, other)
     return found
 

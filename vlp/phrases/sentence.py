@@ -49,7 +49,16 @@ class Sentence:
 
     def quality(self, token: Token) -> str:
         """The lemma of a word that describes."""
-        return words.quality(token.lower_, self.lemma(token), self._lexicon)
+        return words.quality(token.lower_, self.lemma(token), token.tag_, self._lexicon)
+
+    def is_adjective(self, token: Token) -> bool:
+        return token.lower_ in self._lexicon.adjectives
+
+    def noun_quality(self, token: Token) -> str:
+        """The lemma of a noun that describes another: `parking` of `parking lot`, whatever its tag."""
+        plain = token.tag_ if token.tag_.startswith("NN") else "NN"
+        lemma = token.lemma_.lower() if token.tag_.startswith("NN") else token.lower_
+        return words.noun_lemma(token.lower_, lemma, plain, self._lexicon)
 
     def only_adjective(self, token: Token) -> bool:
         return token.lower_ in self._lexicon.adjectives and token.lower_ not in self._lexicon.adverbs
@@ -153,7 +162,7 @@ class Sentence:
             if verb and t.dep_ not in ("aux", "auxpass", "amod", "compound", "nmod", "prep", "det"):
                 yield t
 
-    def _is_side(self, token: Token) -> bool:
+    def is_side(self, token: Token) -> bool:
         """`left` of `a ring left of a star`, which the tagger takes for `leave`."""
         verb = token.tag_.startswith("VB") and token.lower_ in words.SIDES
         return verb and any(p.lower_ == "of" for p in self.children(token, "prep"))
@@ -163,7 +172,7 @@ class Sentence:
 
     def predicate(self, verb: Token) -> tuple[str, tuple[Token, ...]]:
         """Verb lemma with its particle: `pick up`."""
-        if self._is_side(verb):
+        if self.is_side(verb):
             return "", ()
         particles = self.children(verb, "prt")
         name = " ".join([self.lemma(verb), *(p.lower_ for p in particles)])
@@ -175,7 +184,7 @@ class Sentence:
             return []
         own = self.children(verb, "nsubj", "nsubjpass")
         # Without an article the parser takes `man` of `man holding a stick` for an adverbial.
-        own = own or [t for t in self.children(verb, "npadvmod") if t.i == verb.i - 1]
+        own = own or [t for t in self.children(verb, "npadvmod") if t.i == verb.i - 1 and verb.tag_ == "VBG"]
         if own:
             return [t for s in own for t in self.all_meant(s)]
         if self.is_copula(verb):
@@ -222,7 +231,7 @@ class Sentence:
 
     def _prepositional(self, head: Token) -> list[Complement]:
         found: list[Complement] = []
-        side = (head,) if self._is_side(head) else ()
+        side = (head,) if self.is_side(head) else ()
         for child in self._children[head.i]:
             if side and child.lower_ == "of":
                 found += self._behind(child, side)

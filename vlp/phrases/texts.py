@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from vlp.data.tables import read_table
 from vlp.errors import InputError
+from vlp.files import read_json
 from vlp.phrases.graph import Phrase
 
 
@@ -25,3 +27,35 @@ def train_captions(
         if text not in phrases:
             raise InputError(source, f"the text {text!r} was not mined.", "Mine again: vlp phrases mine.", caption_id)
         yield phrases[text]
+
+
+def caption_lines(path: Path, limit: int | None = None) -> Iterator[str]:
+    """The captions of a COCO annotation file (`.json`) or of a text file with one a line; white space trimmed.
+
+    Text files are read line by line; the annotation file's captions are held in memory.
+
+    Raises:
+        InputError: the file is missing, not UTF-8, or a caption is missing or empty.
+    """
+    remedy = "Name a COCO captions file or a text file with one caption a line."
+    if not path.exists():
+        raise InputError(path, "the file is missing.", remedy)
+    for row, text in enumerate(islice(_raw_captions(path, remedy), limit)):
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(path, "the caption is missing or empty.", "Remove or mend the row.", row)
+        yield text.strip()
+
+
+def _raw_captions(path: Path, remedy: str) -> Iterator[object]:
+    if path.suffix == ".json":
+        value = read_json(path)
+        if not isinstance(value, dict) or not isinstance(value.get("annotations"), list):
+            raise InputError(path, "there is no list `annotations`.", remedy)
+        for row in value["annotations"]:
+            yield row.get("caption") if isinstance(row, dict) else None
+        return
+    with path.open(encoding="utf-8") as lines:
+        try:
+            yield from lines
+        except UnicodeDecodeError as error:
+            raise InputError(path, f"not UTF-8 ({error}).", "Save it as UTF-8.") from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,10 +37,31 @@ PLACE_ADVERBS = _set("next close near adjacent out away together along ahead ins
 DEPICTIONS = _set("picture image photo photograph drawing painting view scene closeup shot")
 """`a picture of a dog on a sofa`: what follows tells of what is shown."""
 
-NO_THINGS = _set("other same another each one")
-"""Words that stand alone without naming a thing (`next to each other`, `a blond one`)."""
-NO_ATTRIBUTES = _set("about able going such")
+NO_THINGS = _set("other same another each one close")
+"""Words that stand alone without naming a thing (`next to each other`, `a blond one`, `a close up of`)."""
+NO_ATTRIBUTES = _set("about able going such looking")
 """Tagged as adjectives, but they say nothing of the thing."""
+MADE_FROM_NOUNS = _set(
+    "striped dotted spotted speckled checkered bearded hooded hatted helmeted gloved horned winged wooded uniformed "
+    "gilded patterned skilled talented armored motorized tattooed crowded aged naked wicked sacred rugged "
+    "ragged jagged "
+    "colored multicolored haired sleeved legged tailed sided eyed tiled carpeted fenced flowered"
+)
+"""Adjectives made like participles: no verb is meant."""
+ING_NOUNS = _set(
+    "building ceiling clothing railing painting awning wedding swing king ring string thing wing spring "
+    "morning evening "
+    "lightning icing frosting stuffing dressing topping filling seating lighting crossing opening landing clearing "
+    "parking drawing meeting siding flooring bedding pudding dumpling earring herring sibling wiring nothing anything "
+    "something everything seasoning packaging writing setting dining sling viking gathering"
+)
+"""Nouns on -ing that name a thing."""
+PURPOSES = _set(
+    "living dining parking wedding fishing shopping swimming waiting sleeping washing sewing baking cutting chopping "
+    "changing dressing meeting landing crossing loading training skating batting riding racing running sailing cooking "
+    "serving mixing measuring drinking eating reading writing operating rolling frying boarding vending watering"
+)
+"""`a swimming pool` is one for swimming: named as a noun is, not as something that swims."""
 PLURAL_ONLY = _set(
     "clothes shorts pants trousers jeans sunglasses goggles scissors binoculars tights overalls pajamas pyjamas "
     "leggings slacks pliers"
@@ -58,6 +79,11 @@ _NOT_PERSONS = _set(
     "shoulder summer winter laser ladder hamburger skyscraper tractor weather leather timber lumber burger "
     "refrigerator elevator monitor harbor copter"
 )
+ANIMALS = _set(
+    "dog puppy cat kitten horse pony cow bull calf sheep lamb goat zebra giraffe elephant bear bird duck goose "
+    "gull seagull "
+    "pigeon parrot owl chicken monkey lion tiger deer fox wolf pig rabbit squirrel mouse rat turtle fish animal pet"
+)
 HE_OR_SHE = _set("he she him her his hers himself herself")
 IT = _set("it its itself")
 THEY = _set("they them their theirs themselves")
@@ -65,18 +91,25 @@ THEY = _set("they them their theirs themselves")
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Known words: infinitives, singulars, adjectives, adverbs."""
+    """Known words: infinitives, singulars, adjectives, adverbs, irregular plurals."""
 
     verbs: frozenset[str]
     nouns: frozenset[str]
     adjectives: frozenset[str]
     adverbs: frozenset[str]
+    plurals: Mapping[str, str] = field(default_factory=dict)
+    """Irregular plural -> singular."""
 
 
 _VOWELS = "aeiou"
+_HISSING_PLURAL = re.compile(r"(?:[^s]s|x|z)es$")
 _IRREGULAR_VERBS = {"lay": "lay", "laying": "lay", "lying": "lie", "dyeing": "dye", "tying": "tie", "dying": "die"}
 _CLIPPED_STEM = re.compile(rf"[^{_VOWELS}]*[{_VOWELS}][^{_VOWELS}wxy]")
 """One syllable with a short vowel: before -ing and -ed such a verb doubles its last letter (rid, ridding)."""
+
+
+def is_animate(lemma: str) -> bool:
+    return lemma in ANIMALS or is_person(lemma)
 
 
 def is_person(lemma: str) -> bool:
@@ -124,24 +157,35 @@ def verb_of_participle(form: str, verbs: Set[str]) -> str | None:
     return found if found in verbs else None
 
 
-def noun_lemma(form: str, lemma: str, tag: str, nouns: Set[str]) -> str:
-    """The singular; also for a noun that the tagger took for a name, a verb or an adjective."""
+def noun_lemma(form: str, lemma: str, tag: str, lexicon: Lexicon) -> str:
+    """The singular; also for a noun that the tagger took for a name, a verb, an adjective or a singular.
+
+    The model's lemmatiser takes `vases` for `vas`: a plural on a hissing sound comes from a noun on -e if there is one.
+    """
     if form in PLURAL_ONLY:
         return form
-    if tag in ("NN", "NNS"):
+    if _HISSING_PLURAL.search(form) and form.removesuffix("s") in lexicon.nouns:
+        return form.removesuffix("s")
+    if tag == "NNS" or (tag == "NN" and lemma != form):
         return lemma
+    if form in lexicon.nouns:
+        return form
+    if form in lexicon.plurals:
+        return lexicon.plurals[form]
     for ending, singular in (("ies", "y"), ("es", ""), ("s", "")):
         stem = form.removesuffix(ending) + singular
-        if form.endswith(ending) and form not in nouns and stem in nouns:
+        if form.endswith(ending) and stem in lexicon.nouns:
             return stem
     return form
 
 
-def quality(form: str, lemma: str, lexicon: Lexicon) -> str:
-    """The attribute that a word before a noun gives: a participle that is an adjective of its own stays as it stands
-    (striped, broken), another becomes its verb (parked -> park), whichever of the two the tagger takes it for."""
-    if form in lexicon.adjectives or not form.endswith(("ed", "ing")):
-        return form if form in lexicon.adjectives else lemma
+def quality(form: str, lemma: str, tag: str, lexicon: Lexicon) -> str:
+    """The attribute that a describing word gives. As in SPICE a participle becomes its verb (parked -> park) and an
+    adjective stays as it stands; an adjective made like a participle (striped) is one whatever the tagger says."""
+    if form in MADE_FROM_NOUNS or form in PURPOSES or not form.endswith(("ed", "ing")):
+        return form if form in MADE_FROM_NOUNS or form in PURPOSES or form in lexicon.adjectives else lemma
+    if tag.startswith("NN") or (tag.startswith("JJ") and form in lexicon.adjectives):
+        return form
     stem = form.removesuffix("ed").removesuffix("ing")
     guess = next((v for v in (lemma, stem, stem + "e") if v in lexicon.verbs), lemma)
     return verb_lemma(form, guess, lexicon.verbs)
@@ -151,5 +195,5 @@ def lemma_of(token: Token, lexicon: Lexicon, as_noun: bool) -> str:
     """Lower case. Adjectives and numerals stay as they stand (bigger, two), as in SPICE."""
     form, lemma = token.lower_, token.lemma_.lower()
     if as_noun or token.tag_.startswith("NN"):
-        return noun_lemma(form, lemma, token.tag_, lexicon.nouns)
+        return noun_lemma(form, lemma, token.tag_, lexicon)
     return verb_lemma(form, lemma, lexicon.verbs) if token.tag_.startswith("VB") else form
