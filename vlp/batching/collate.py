@@ -19,7 +19,7 @@ from vlp.errors import InputError
 
 if TYPE_CHECKING:
     from vlp.phrases.corpus import Corpus, TextSet
-    from vlp.regions.store import RegionStore
+    from vlp.regions.store import RegionStore, TagSource
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,11 @@ class Collator:
         lengths: Lengths,
         use_phrases: bool = True,
         use_tags: bool = True,
+        tag_source: TagSource = "detector",
     ) -> None:
         self.corpus, self.texts, self.store = corpus, texts, store
         self.vocabulary, self.lengths = vocabulary, lengths
-        self.use_phrases, self.use_tags = use_phrases, use_tags
+        self.use_phrases, self.use_tags, self.tag_source = use_phrases, use_tags, tag_source
 
     def example(self, text: int, image_id: str) -> Example:
         """Caps that hold: words and tags count [CLS] and [SEP] in; only whole tags; regions best first."""
@@ -109,7 +110,7 @@ class Collator:
 
     def tags(self, image_id: str) -> tuple[np.ndarray, np.ndarray]:
         kept, room = [], self.lengths.tags - 2
-        for pieces in self.corpus.tags(image_id) if self.use_tags else []:
+        for pieces in self.corpus.tags(image_id, self.tag_source) if self.use_tags else []:
             if len(pieces) > room:
                 break
             kept.append(pieces)
