@@ -140,4 +140,3 @@ class ImageIds:
             return -1
         at = int(self._sorted.searchsorted(np.array(key, self._dtype)))
         return int(self._order[at]) if at < len(self._sorted) and self._sorted[at] == key else -1
-

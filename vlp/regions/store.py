@@ -193,7 +193,9 @@ class RegionStore:
             for name, column in out.items():
                 column[b, :count] = shard.column(name, start, stop)
                 column[b, count:] = _PADDING[name]
-        return RegionBatch(**out, geometry=_geometry(out["boxes"], places, np.full(len(places), limit)), lengths=lengths)
+        return RegionBatch(
+            **out, geometry=_geometry(out["boxes"], places, np.full(len(places), limit)), lengths=lengths
+        )
 
     def ragged(self, image_ids: Sequence[str], limit: int | None = LIMIT) -> RaggedRegions:
         """The best `limit` regions of each image without padding. Raises InputError: an image is not in the store."""

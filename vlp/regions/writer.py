@@ -197,5 +197,5 @@ class RegionWriter:
             write_truth(file, self._truth)
         file.attrs["format"] = FORMAT
         file.attrs[INDEX_DIGEST] = index_digest(file)
-        for key, value in self.facts.items():
+        for key, value in sorted(self.facts.items()):
             file.attrs[key] = value
