@@ -245,6 +245,7 @@ def test_ground_truth_tags_are_kept_beside_the_detectors(folder: Path, tmp_path:
         np.testing.assert_array_equal(new.regions(image_id).features, old.regions(image_id).features)
     with pytest.raises(InputError, match="names none of its images"):
         annotate(folder / "part-0.h5", {"x/1": []}, tmp_path / "none.h5")
+    assert not (tmp_path / "none.h5").exists()
     with pytest.raises(ValueError, match="no tag source 'both'"):
         new.tags("t/1", "both")  # type: ignore[arg-type]
 

@@ -145,7 +145,7 @@ def test_a_file_that_is_not_as_its_index_says_is_named(tmp_path: Path) -> None:
     lines = (tmp_path / "b" / "features.tsv").read_bytes().splitlines(keepends=True)
     for changed, message in (
         (lines[:-1], r"features\.tsv, row 4: the file ends, features\.lineidx says \d+"),  # cut between two lines
-        (lines[1:], r"features\.tsv, row 2: the file has a line at byte \d+"),
+        ([lines[0], b"\n", *lines[1:]], r"features\.tsv, row 3: the file has a line at byte \d+"),
     ):
         (tmp_path / "b" / "features.tsv").write_bytes(b"".join(changed))
         with pytest.raises(InputError, match=message):

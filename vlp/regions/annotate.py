@@ -15,6 +15,7 @@ from vlp.files import atomic
 from vlp.regions.layout import INDEX_DIGEST, TRUTH, image_digest, index_digest, write_truth
 from vlp.regions.manifest import read_manifest, write_manifest
 from vlp.regions.shard import Shard
+from vlp.regions.store import RegionStore
 
 
 def truth_tags(images: Iterable[str], objects: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -39,22 +40,23 @@ def annotate(store: Path, truth: Mapping[str, Sequence[str]], out: Path) -> int:
     Raises:
         InputError: `store` is damaged, `truth` names none of its images, the disk is full.
     """
-    if not store.is_dir():
-        count = _annotate_file(store, truth, out)
-    else:
-        if out.resolve() == store.resolve():
-            raise InputError(store, "a store of many files is not changed in place.", "Name another folder with --out.")
-        out.mkdir(parents=True, exist_ok=True)
-        entries = read_manifest(store).shards
-        count = sum(_annotate_file(store / entry.file, truth, out / entry.file) for entry in entries)
-        write_manifest(out)
+    count = sum(image_id in truth for image_id in RegionStore(store).image_ids)
     if not count:
         problem = "the ground truth names none of its images."
         raise InputError(store, problem, "Name the tables that this store was made from.")
+    if not store.is_dir():
+        _annotate_file(store, truth, out)
+        return count
+    if out.resolve() == store.resolve():
+        raise InputError(store, "a store of many files is not changed in place.", "Name another folder with --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    for entry in read_manifest(store).shards:
+        _annotate_file(store / entry.file, truth, out / entry.file)
+    write_manifest(out)
     return count
 
 
-def _annotate_file(path: Path, truth: Mapping[str, Sequence[str]], out: Path) -> int:
+def _annotate_file(path: Path, truth: Mapping[str, Sequence[str]], out: Path) -> None:
     shard = Shard(path)
     if (image_id := next(shard.damaged(), None)) is not None:  # new checksums would hide it
         raise InputError(path, "the bytes do not give the checksum.", "Write the store again.", row=image_id)
@@ -70,7 +72,6 @@ def _annotate_file(path: Path, truth: Mapping[str, Sequence[str]], out: Path) ->
                 write_truth(file, tags)
             file["checksums"][...] = _checksums(shard, ids, tags)  # type: ignore[index]
             file.attrs[INDEX_DIGEST] = index_digest(file)
-    return sum(t is not None for t in tags)
 
 
 def _checksums(shard: Shard, ids: Sequence[str], tags: Sequence[Sequence[str] | None]) -> Any:

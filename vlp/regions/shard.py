@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,14 @@ class ImageIds:
         if len(twice):
             image_id = self._sorted[twice[0]].decode()
             raise InputError(path, "the image id comes twice.", "Remove one of the two.", row=image_id)
+
+    def find_all(self, image_ids: Sequence[str]) -> NDArray[np.int64]:
+        """[B], -1: not there."""
+        if not len(self._sorted):
+            return np.full(len(image_ids), -1)
+        keys = np.array([image_id.encode() for image_id in image_ids], np.bytes_)  # as wide as the longest needs
+        at = np.minimum(self._sorted.searchsorted(keys.astype(self._dtype)), len(self._sorted) - 1)
+        return np.where(self._sorted[at] == keys, self._order[at], -1)
 
     def find(self, image_id: str) -> int:
         """-1: not there."""

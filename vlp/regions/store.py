@@ -184,30 +184,45 @@ class RegionStore:
 
     def padded(self, image_ids: Sequence[str], limit: int = LIMIT) -> RegionBatch:
         """The best `limit` regions of each image, [B,limit,...]. Raises InputError: an image is not in the store."""
-        places = [self._place(image_id) for image_id in image_ids]
-        out = {n: np.empty((len(places), limit, *self._width(n)), COLUMNS[n][0]) for n in COLUMNS}
-        lengths = np.zeros(len(places), np.int64)
-        for b, (shard, at) in enumerate(places):
-            start, stop = _rows(shard, at, limit)
-            count = lengths[b] = stop - start
-            for name, column in out.items():
-                column[b, :count] = shard.column(name, start, stop)
-                column[b, count:] = _PADDING[name]
-        return RegionBatch(
-            **out, geometry=_geometry(out["boxes"], places, np.full(len(places), limit)), lengths=lengths
-        )
+        places = self._places(image_ids)
+        out = {n: np.empty((len(image_ids), limit, *self._width(n)), COLUMNS[n][0]) for n in COLUMNS}
+        lengths, sizes = np.zeros(len(image_ids), np.int64), np.ones((len(image_ids), 2))
+        for shard, at_B, here_B in places:
+            sizes[here_B] = shard.sizes[at_B]
+            start_B = shard.offsets[at_B]
+            count_B = lengths[here_B] = np.minimum(shard.offsets[at_B + 1] - start_B, limit)
+            features, into = shard.columns["features"], out["features"]
+            for b, start, count in zip(here_B.tolist(), start_B.tolist(), count_B.tolist(), strict=True):
+                into[b, :count] = features[start : start + count]  # the bulk: one copy of neighbouring bytes
+                into[b, count:] = 0
+            step_R = np.arange(limit)
+            row_BR = np.where(step_R < count_B[:, None], start_B[:, None] + step_R, 0)
+            for name in _SMALL:
+                found = shard.columns.get(name)
+                out[name][here_B] = OPTIONAL[name] if found is None or not len(found) else found[row_BR]
+        batch = RegionBatch(**out, geometry=_geometry(out["boxes"], sizes[:, None]), lengths=lengths)
+        padding = ~batch.mask
+        for name in ("geometry", *_SMALL):
+            getattr(batch, name)[padding] = _PADDING[name]
+        return batch
 
     def ragged(self, image_ids: Sequence[str], limit: int | None = LIMIT) -> RaggedRegions:
         """The best `limit` regions of each image without padding. Raises InputError: an image is not in the store."""
-        places = [self._place(image_id) for image_id in image_ids]
-        spans = [_rows(shard, at, limit) for shard, at in places]
-        lengths = np.array([stop - start for start, stop in spans], np.int64)
+        places = self._places(image_ids)
+        lengths, sizes = np.zeros(len(image_ids), np.int64), np.ones((len(image_ids), 2))
+        for shard, at_B, here_B in places:
+            sizes[here_B] = shard.sizes[at_B]
+            lengths[here_B] = shard.offsets[at_B + 1] - shard.offsets[at_B]
+        lengths = lengths if limit is None else np.minimum(lengths, limit)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         out = {n: np.empty((offsets[-1], *self._width(n)), COLUMNS[n][0]) for n in COLUMNS}
-        for b, ((shard, _), (start, stop)) in enumerate(zip(places, spans, strict=True)):
-            for name, column in out.items():
-                column[offsets[b] : offsets[b + 1]] = shard.column(name, start, stop)
-        return RaggedRegions(**out, geometry=_geometry(out["boxes"], places, lengths), offsets=offsets)
+        for shard, at_B, here_B in places:
+            for at, b in zip(at_B.tolist(), here_B.tolist(), strict=True):
+                start, stop = _rows(shard, at, limit)
+                for name, column in out.items():
+                    column[offsets[b] : offsets[b + 1]] = shard.column(name, start, stop)
+        numbers = _geometry(out["boxes"], np.repeat(sizes, lengths, axis=0))
+        return RaggedRegions(**out, geometry=numbers, offsets=offsets)
 
     def tags(self, image_id: str, source: TagSource = "detector") -> list[str]:
         """The image's tags, each once.
@@ -255,6 +270,17 @@ class RegionStore:
         number = bisect.bisect_right(self._starts, at) - 1
         return self._shards[number], at - self._starts[number]
 
+    def _places(self, image_ids: Sequence[str]) -> list[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
+        """For each file that has some of the images: it, their numbers in it, their places in `image_ids`."""
+        at_B = self._ids.find_all(image_ids)
+        if len(at_B) and at_B.min() < 0:
+            self.index(image_ids[int(at_B.argmin())])  # names it
+        if len(self._shards) == 1:
+            return [(self._first, at_B, np.arange(len(at_B)))]
+        shard_B = np.searchsorted(self._starts, at_B, side="right") - 1
+        groups = ((number, np.flatnonzero(shard_B == number)) for number in np.unique(shard_B).tolist())
+        return [(self._shards[number], at_B[here] - self._starts[number], here) for number, here in groups]
+
     def _width(self, name: str) -> tuple[int, ...]:
         width = COLUMNS[name][1] or self.feature_size
         return () if width == 1 and name != "features" else (width,)
@@ -276,7 +302,8 @@ class RegionStore:
         _verified.add(key)
 
 
-_PADDING: dict[str, float] = {"features": 0, "boxes": 0, "classes": -1, "scores": np.nan, **OPTIONAL}
+_SMALL = [name for name in COLUMNS if name != "features"]
+_PADDING: dict[str, float] = {"boxes": 0, "geometry": 0, "classes": -1, "scores": np.nan, **OPTIONAL}
 
 
 def _rows(shard: Shard, at: int, limit: int | None) -> tuple[int, int]:
@@ -284,12 +311,7 @@ def _rows(shard: Shard, at: int, limit: int | None) -> tuple[int, int]:
     return start, stop if limit is None else min(stop, start + limit)
 
 
-def _geometry(
-    boxes: NDArray[np.float32], places: Sequence[tuple[Shard, int]], lengths: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Geometry of many images' boxes [...,4] at once; `lengths`: rows of each image."""
-    sizes = np.array([shard.sizes[at] for shard, at in places], np.float64).reshape(-1, 2)
-    limits_N4 = np.repeat(np.tile(sizes, 2), lengths, axis=0)
-    scaled = boxes.reshape(-1, 4) / limits_N4
-    numbers = np.concatenate([scaled, scaled[:, 2:] - scaled[:, :2]], axis=1).astype(np.float32)
-    return numbers.reshape(*boxes.shape[:-1], 6)
+def _geometry(boxes: NDArray[np.float32], sizes: NDArray[np.float64]) -> NDArray[np.float32]:
+    """`geometry` of many images' boxes [...,4] at once; `sizes` (width, height) [...,2] of each box."""
+    scaled = boxes / np.concatenate([sizes, sizes], axis=-1)
+    return np.concatenate([scaled, scaled[..., 2:] - scaled[..., :2]], axis=-1).astype(np.float32)
