@@ -199,7 +199,7 @@ class RegionStore:
             row_BR = np.where(step_R < count_B[:, None], start_B[:, None] + step_R, 0)
             for name in _SMALL:
                 found = shard.columns.get(name)
-                out[name][here_B] = OPTIONAL[name] if found is None or not len(found) else found[row_BR]
+                out[name][here_B] = OPTIONAL[name] if found is None or not len(found) else found.take(row_BR, 0)
         batch = RegionBatch(**out, geometry=_geometry(out["boxes"], sizes[:, None]), lengths=lengths)
         padding = ~batch.mask
         for name in ("geometry", *_SMALL):
@@ -314,4 +314,7 @@ def _rows(shard: Shard, at: int, limit: int | None) -> tuple[int, int]:
 def _geometry(boxes: NDArray[np.float32], sizes: NDArray[np.float64]) -> NDArray[np.float32]:
     """`geometry` of many images' boxes [...,4] at once; `sizes` (width, height) [...,2] of each box."""
     scaled = boxes / np.concatenate([sizes, sizes], axis=-1)
-    return np.concatenate([scaled, scaled[..., 2:] - scaled[..., :2]], axis=-1).astype(np.float32)
+    out = np.empty((*boxes.shape[:-1], 6), np.float32)
+    out[..., :4] = scaled
+    np.subtract(scaled[..., 2:], scaled[..., :2], out=out[..., 4:], casting="same_kind")
+    return out
