@@ -120,8 +120,12 @@ class Collator:
         return np.concatenate(kept).astype(np.int64), np.repeat(np.arange(len(kept)), [len(p) for p in kept])
 
     def regions(self, image_id: str) -> np.ndarray:
-        """[R, D+6] float32, best first."""
+        """[R, D+6] float32, best first. Raises InputError: the image has none, and nothing could be attended to."""
         found = self.store.regions(image_id, limit=self.lengths.regions)
+        if not len(found):
+            remedy = "Extract its regions again, or leave the image out of the tables."
+            where = getattr(self.store, "path", "the picture")  # inference has a store of one image, which is no file
+            raise InputError(where, "the image has no regions.", remedy, row=image_id)
         return np.concatenate([found.features.astype(np.float32), found.geometry], 1)
 
     def __call__(self, texts: np.ndarray, image_ids: list[str]) -> Batch:

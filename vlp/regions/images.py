@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vlp.data.archives import open_binary
 from vlp.errors import InputError
 
 _MAX_STRETCH = 0.02
@@ -60,7 +61,7 @@ def read_image(record: ImageRecord) -> Tensor:
         ImageError: the file is missing, cut short, no image, or has other proportions than the table says.
     """
     try:
-        with Image.open(record.path) as image:
+        with open_binary(record.path) as file, Image.open(file) as image:
             pixels = np.asarray(image.convert("RGB"))
     except FileNotFoundError as error:
         raise ImageError("the image file is missing") from error
