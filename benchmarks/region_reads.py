@@ -179,11 +179,13 @@ def main() -> None:
         run = rates if chosen.cold is None else cold_rates
         measured = run(folder, ids, chosen.rounds, chosen.batch)
     state = "hot, one core, CPU time" if chosen.cold is None else f"cold, {chosen.cold}, wall clock"
-    print(f"{chosen.images} images, [{chosen.batch},{LIMIT},{chosen.feature_size}] float16, {state}, {chosen.rounds} rounds")
+    shape = f"[{chosen.batch},{LIMIT},{chosen.feature_size}] float16"
+    print(f"{chosen.images} images, {shape}, {state}, {chosen.rounds} rounds")
     medians = {name: statistics.median(values) for name, values in measured.items()}
     for name, values in measured.items():
         spread = f"{min(values):,.0f} to {max(values):,.0f}"
-        print(f"{name:8}{medians[name]:12,.0f} images/s ({spread}), ours / {name} = {medians['ours'] / medians[name]:.2f}")
+        ratio = medians["ours"] / medians[name]
+        print(f"{name:8}{medians[name]:12,.0f} images/s ({spread}), ours / {name} = {ratio:.2f}")
     if chosen.cold is None:
         for name, wanted in TARGETS.items():
             ratio = medians["ours"] / medians[name]

@@ -87,7 +87,8 @@ class Collator:
     ) -> None:
         self.corpus, self.texts, self.store = corpus, texts, store
         self.vocabulary, self.lengths = vocabulary, lengths
-        self.use_phrases, self.use_tags, self.tag_source = use_phrases, use_tags, tag_source
+        self.use_phrases, self.use_tags = use_phrases, use_tags
+        self.tag_source: TagSource = tag_source
 
     def example(self, text: int, image_id: str) -> Example:
         """Caps that hold: words and tags count [CLS] and [SEP] in; only whole tags; regions best first."""

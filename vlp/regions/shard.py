@@ -130,7 +130,7 @@ class ImageIds:
         self._dtype = self._sorted.dtype
         twice = np.flatnonzero(self._sorted[1:] == self._sorted[:-1]) if len(ids) else np.zeros(0, int)
         if len(twice):
-            image_id = self._sorted[twice[0]].decode()
+            image_id = bytes(self._sorted[int(twice[0])]).decode()
             raise InputError(path, "the image id comes twice.", "Remove one of the two.", row=image_id)
 
     def find_all(self, image_ids: Sequence[str]) -> NDArray[np.int64]:

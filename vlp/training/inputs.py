@@ -30,7 +30,8 @@ class Inputs:
 
     def __init__(self, experiment: Experiment, paths: Paths, tag_source: TagSource = "detector") -> None:
         """`tag_source`: pre-training alone may read ground-truth tags; a task refuses inputs that do."""
-        self.experiment, self.paths, self.tag_source = experiment, paths, tag_source
+        self.experiment, self.paths = experiment, paths
+        self.tag_source: TagSource = tag_source
 
     @cached_property
     def corpus(self) -> Any:
