@@ -120,8 +120,12 @@ class RegionStore:
     def rows(self) -> int:
         return sum(shard.rows for shard in self._shards)
 
-    @cached_property
+    @property
     def image_ids(self) -> list[str]:
+        return self._names
+
+    @cached_property
+    def _names(self) -> list[str]:
         return [name.decode() for shard in self._shards for name in shard.ids.tolist()]
 
     @property

@@ -98,6 +98,7 @@ class RegionWriter:
         scores: ArrayLike,
         attributes: ArrayLike | None = None,
         attribute_scores: ArrayLike | None = None,
+        *,
         truth: Sequence[str] | None = None,
     ) -> None:
         """Append an image (width, height): features [K,D], boxes [K,4] xyxy pixels, classes, scores [K]; K may be 0.
