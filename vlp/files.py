@@ -15,6 +15,8 @@ from typing import Any
 from vlp.errors import InputError
 
 _BLOCK = 1 << 20
+STORE_MANIFEST = "regions.manifest.json"
+"""Last file of a region store that is a folder; it holds the digests of the others."""
 
 
 @contextlib.contextmanager
@@ -72,8 +74,13 @@ def read_json(path: str | Path) -> Any:
 
 
 def sha256(path: str | Path) -> str:
-    """Digest of a file, or of a folder: the digest of its sorted (relative name, file digest) list."""
+    """Digest of a file, or of a folder: the digest of its sorted (relative name, file digest) list.
+
+    Of a folder with the manifest of a region store it is the manifest's: a store may have a terabyte.
+    """
     path = Path(path)
+    if (path / STORE_MANIFEST).is_file():
+        path = path / STORE_MANIFEST
     if path.is_dir():
         lines = [f"{sha256(p)}  {p.relative_to(path).as_posix()}\n" for p in sorted(path.rglob("*")) if p.is_file()]
         return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -21,13 +21,22 @@ def parser() -> SceneGraphParser:
 @dataclass
 class FakeStore:
     found: dict[str, list[str]]
+    annotated: dict[str, list[str]] | None = None
 
     @property
     def image_ids(self) -> Sequence[str]:
         return list(self.found)
 
-    def tags(self, image_id: str) -> list[str]:
-        return self.found[image_id]
+    @property
+    def has_truth(self) -> bool:
+        return self.annotated is not None
+
+    def tags(self, image_id: str, source: str = "detector") -> list[str]:
+        truth = self.truth(image_id) if source == "ground_truth" else None
+        return self.found[image_id] if truth is None else truth
+
+    def truth(self, image_id: str) -> list[str] | None:
+        return (self.annotated or {}).get(image_id)
 
 
 @pytest.fixture

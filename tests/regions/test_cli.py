@@ -157,3 +157,45 @@ def test_a_missing_store_is_one_line_and_exit_2(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("vlp: ") and "there is no region store" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_annotate_export_import_manifest_stage_bound(config: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    from vlp.data.tables import write_table
+    from vlp.regions.store import RegionWriter
+
+    world = make(tmp_path / "toy", train=4, val=1, test=2)
+    shards = tmp_path / "shards"
+    for number, images in enumerate((world.images[:3], world.images[3:])):
+        with RegionWriter(shards / f"{number}.h5", 4, ["disc", "square"], {"detector": "truth"}) as writer:
+            for row in images:
+                boxes = [o["box"] for o in world.objects if o["image_id"] == row["image_id"]]
+                columns = (np.ones((len(boxes), 4)), boxes, np.zeros(len(boxes), int), np.ones(len(boxes)))
+                writer.add(row["image_id"], (SIDE, SIDE), *columns)
+    assert "2 files, 7 images, sha256 " in _call("manifest", shards)
+    assert "4 images have ground-truth tags" in _call(
+        "annotate", shards, "--tables", world.tables, "--out", tmp_path / "annotated"
+    )
+    local = Path(_call("stage", tmp_path / "annotated", tmp_path / "disk").strip())
+    assert "7 of 7 images are whole" in _call("verify", local)
+    assert "images            7" in _call("info", local)
+    assert "7 images" in _call("export", local, "--out", tmp_path / "tsv")
+    again, quality = tmp_path / "again.h5", tmp_path / "quality.json"
+    _call(
+        *("import", "--config", config, "--set", f"regions.tsv={tmp_path / 'tsv'}", "--dataset", "toy"),
+        *("--tables", world.tables, "--out", again, "--quality", quality),
+    )
+    before, after = RegionStore(local), RegionStore(again)
+    assert after.image_ids == before.image_ids and after.facts["detector"] == "truth"
+    for row in world.images:
+        assert after.truth(row["image_id"]) == before.truth(row["image_id"])
+        assert (after.truth(row["image_id"]) is not None) == (row["split"] == "train")
+    test = next(o for o in world.objects if o["split"] == "test")
+    phrase = {"phrase_id": "p", "caption_id": "c", "image_id": test["image_id"], "text": "it", "start": 0, "end": 2}
+    write_table(
+        world.tables, "phrase_boxes", [{**phrase, "phrase_type": "other", "boxes": [test["box"]], "split": "test"}]
+    )
+    text = _call("bound", "--config", config, again, "--tables", world.tables, "--out", tmp_path / "bounds.csv")
+    assert "test  IoU > 0.5, any box, all regions: 100.00 [100.00, 100.00], 1 phrases" in text
+    assert (tmp_path / "bounds.csv").read_text().startswith("method,variant,stage")

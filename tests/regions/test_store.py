@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,7 +26,7 @@ from vlp.regions.store import COLUMNS, RegionStore, RegionWriter, spool_folder
 NAMES = ["circle", "square", "rösti"]
 
 
-def _image(rng: np.random.Generator, count: int, size: tuple[int, int], width: int = 5) -> dict[str, np.ndarray]:
+def _image(rng: np.random.Generator, count: int, size: tuple[int, int], width: int = 5) -> dict[str, Any]:
     corners = np.sort(rng.uniform(0, 1, (count, 2, 2)), axis=1) * size
     return {
         "features": rng.normal(size=(count, width)),
@@ -35,7 +36,7 @@ def _image(rng: np.random.Generator, count: int, size: tuple[int, int], width: i
     }
 
 
-def _write(path: Path, counts: list[int], seed: int = 0) -> list[dict[str, np.ndarray]]:
+def _write(path: Path, counts: list[int], seed: int = 0) -> list[dict[str, Any]]:
     rng, images = np.random.default_rng(seed), []
     with RegionWriter(path, 5, NAMES, {"detector": "test", "score_threshold": 0.2}) as writer:
         for i, count in enumerate(counts):

@@ -19,7 +19,7 @@ from vlp.errors import InputError
 
 if TYPE_CHECKING:
     from vlp.phrases.corpus import Corpus, TextSet
-    from vlp.regions.store import RegionStore
+    from vlp.regions.store import RegionStore, TagSource
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,12 @@ class Collator:
         lengths: Lengths,
         use_phrases: bool = True,
         use_tags: bool = True,
+        tag_source: TagSource = "detector",
     ) -> None:
         self.corpus, self.texts, self.store = corpus, texts, store
         self.vocabulary, self.lengths = vocabulary, lengths
         self.use_phrases, self.use_tags = use_phrases, use_tags
+        self.tag_source: TagSource = tag_source
 
     def example(self, text: int, image_id: str) -> Example:
         """Caps that hold: words and tags count [CLS] and [SEP] in; only whole tags; regions best first."""
@@ -109,7 +111,7 @@ class Collator:
 
     def tags(self, image_id: str) -> tuple[np.ndarray, np.ndarray]:
         kept, room = [], self.lengths.tags - 2
-        for pieces in self.corpus.tags(image_id) if self.use_tags else []:
+        for pieces in self.corpus.tags(image_id, self.tag_source) if self.use_tags else []:
             if len(pieces) > room:
                 break
             kept.append(pieces)
@@ -119,8 +121,12 @@ class Collator:
         return np.concatenate(kept).astype(np.int64), np.repeat(np.arange(len(kept)), [len(p) for p in kept])
 
     def regions(self, image_id: str) -> np.ndarray:
-        """[R, D+6] float32, best first."""
+        """[R, D+6] float32, best first. Raises InputError: the image has none, and nothing could be attended to."""
         found = self.store.regions(image_id, limit=self.lengths.regions)
+        if not len(found):
+            remedy = "Extract its regions again, or leave the image out of the tables."
+            where = getattr(self.store, "path", "the picture")  # inference has a store of one image, which is no file
+            raise InputError(where, "the image has no regions.", remedy, row=image_id)
         return np.concatenate([found.features.astype(np.float32), found.geometry], 1)
 
     def __call__(self, texts: np.ndarray, image_ids: list[str]) -> Batch:

@@ -53,6 +53,7 @@ def build(
             run.metric(f"texts_left_out.{label}", texts)
         run.metric("images", counts.images)
         run.metric("tags", counts.tags)
+        run.metric("annotated_images", counts.annotated)
     for label, texts in counts.left_out.items():
         print(f"{label}: {texts} texts left out, their images have no regions in the store")
     bare = ", ".join(f"{name} {n}" for name, n in counts.without_phrase.items() if n)

@@ -70,7 +70,8 @@ def vocabulary(
     params = {"vocabulary": e.vocabulary.model_dump(mode="json"), "min_sentences": e.phrases.min_sentences}
     with track(e, rule="vocabulary", inputs=inputs, outputs=outputs, params=params) as run:
         if e.vocabulary.tokenizer is None:
-            names = RegionStore(regions).class_names
+            store = RegionStore(regions)
+            names = list(dict.fromkeys([*store.class_names, *store.truth_names]))
             words = pieces.word_pieces(train_texts(tables), names, e.vocabulary.min_count)
             pieces.save(words, out / "tokenizer")
         else:

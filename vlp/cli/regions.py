@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vlp.config import Experiment
     from vlp.config.regions import Regions
     from vlp.regions.extract import Extraction
+    from vlp.regions.images import ImageRecord
     from vlp.tracking.run import Run
 
 app = typer.Typer()
@@ -178,6 +179,7 @@ def _extract_tables(
         result = find(model, images, out, skipped, store_facts(model), threads, dials.batch_size, dials.workers)
         run.metric("images_per_second", result.images_per_second)
         if shard is None:
+            _add_truth(chosen, out, images, tables)
             value = report(out, images, rows(tables, "objects"), skipped.images, result)
             write_json(quality, value)
             _record(run, value, quality)
@@ -227,37 +229,11 @@ def merge(
     with track(chosen, rule="regions", inputs=inputs, outputs={"store": store, "quality": quality}) as run:
         result, skipped = parts.merge(files, store), parts.skipped_in(files)
         images = records(rows(tables, "images"), chosen.data_root)
+        _add_truth(chosen, store, images, tables)
         value = report(store, images, rows(tables, "objects"), skipped, result)
         write_json(quality, value)
         _record(run, value, quality)
     _tell_skipped(skipped)
-    _print_quality(value)
-
-
-@app.command("import")
-def import_(config: ConfigPath, tables: Tables, out: Out, quality: Quality, overrides: Overrides = None) -> None:
-    """Read VinVL/Oscar files (features.tsv, predictions.tsv in regions.tsv) into a region store."""
-    from vlp.data.tables import rows, table_path
-    from vlp.errors import ConfigError
-    from vlp.files import write_json
-    from vlp.regions.images import Skipped, records
-    from vlp.regions.vinvl_tsv import import_tsv
-    from vlp.tracking import track
-
-    chosen = experiment(config, overrides)
-    folder = chosen.regions.tsv
-    if folder is None:
-        raise ConfigError(f"{config}: regions.tsv: name the folder with features.tsv and predictions.tsv")
-    names = ("features.tsv", "predictions.tsv")
-    inputs = {"images": table_path(tables, "images"), **{name: folder / name for name in names}}
-    outputs = {"store": out, "quality": quality}
-    with track(chosen, rule="regions", inputs=inputs, outputs=outputs, params={"source": "vinvl_tsv"}) as run:
-        skipped = Skipped(chosen.regions.on_bad_image)
-        images = records(rows(tables, "images"), chosen.data_root)
-        value = import_tsv(folder, images, chosen.data.name, out, skipped)
-        write_json(quality, value)
-        _record(run, value, quality)
-    _tell_skipped(skipped.images)
     _print_quality(value)
 
 
@@ -275,7 +251,7 @@ def info(store: Store) -> None:
         "regions": f"{opened.rows:,} ({counts.min()} to {counts.max()} an image, mean {counts.mean():.1f})",
         "feature size": opened.feature_size,
         "classes": f"{len(opened.class_names)}: {', '.join(opened.class_names[:20])}",
-        "bytes": f"{store.stat().st_size:,}",
+        "bytes": f"{opened.bytes:,}",
         **opened.facts,
     }
     for key, value in lines.items():
@@ -294,6 +270,17 @@ def verify(store: Store) -> None:
     print(f"{store}: {len(opened) - len(damaged):,} of {len(opened):,} images are whole")
     if damaged:
         raise typer.Exit(1)
+
+
+def _add_truth(chosen: Experiment, store: Path, images: Sequence[ImageRecord], tables: Path) -> None:
+    """Ground-truth tags of the train images go into the store where pre-training asks for them."""
+    from vlp.data.tables import rows
+    from vlp.regions.annotate import annotate as add
+    from vlp.regions.annotate import truth_tags
+
+    if chosen.pretraining.tag_source == "ground_truth":
+        train = [record.image_id for record in images if record.split == "train"]
+        add(store, truth_tags(train, rows(tables, "objects", "train")), store)
 
 
 def _record(run: Run, value: dict[str, Any], quality: Path) -> None:
@@ -356,3 +343,109 @@ def compare(
         print(skipped[0]["reason"])
     if out is not None:
         write_csv(out, made.rows)
+
+
+# Stores from and to other forms, and what they can reach at best.
+Folder = Annotated[Path, typer.Option(help="The folder to write.", show_default=False)]
+
+
+@app.command("import")
+def import_(
+    config: ConfigPath,
+    tables: Tables,
+    out: Out,
+    quality: Quality,
+    dataset: Annotated[
+        str | None, typer.Option(help="What stands before `/` in our ids of the file's images [data.name].")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Read VinVL/Oscar files (features.tsv, predictions.tsv in regions.tsv) into a region store."""
+    from vlp.data.tables import rows, table_path
+    from vlp.errors import ConfigError
+    from vlp.files import write_json
+    from vlp.regions.images import Skipped, records
+    from vlp.regions.vinvl_tsv import import_tsv
+    from vlp.tracking import track
+
+    chosen = experiment(config, overrides)
+    folder = chosen.regions.tsv
+    if folder is None:
+        raise ConfigError(f"{config}: regions.tsv: name the folder with features.tsv and predictions.tsv")
+    names = ("features.tsv", "predictions.tsv")
+    inputs = {"images": table_path(tables, "images"), **{name: folder / name for name in names}}
+    outputs = {"store": out, "quality": quality}
+    with track(chosen, rule="regions", inputs=inputs, outputs=outputs, params={"source": "vinvl_tsv"}) as run:
+        skipped = Skipped(chosen.regions.on_bad_image)
+        images = records(rows(tables, "images"), chosen.data_root)
+        value = import_tsv(folder, images, dataset or chosen.data.name, out, skipped)
+        write_json(quality, value)
+        _record(run, value, quality)
+    _tell_skipped(skipped)
+    _print_quality(value)
+
+
+@app.command()
+def export(
+    store: Store,
+    out: Folder,
+    dataset: Annotated[str | None, typer.Option(help="Only this data set's images.", show_default=False)] = None,
+) -> None:
+    """Write a region store as VinVL/Oscar files: features.tsv, predictions.tsv and their indices."""
+    from vlp.regions.store import RegionStore
+    from vlp.regions.vinvl_export import export_tsv
+
+    images = export_tsv(RegionStore(store), out, dataset)
+    print(f"{out}: {images:,} images")
+
+
+@app.command()
+def annotate(store: Store, tables: Tables, out: Out) -> None:
+    """Add ground-truth tags, for pre-training: the classes of the train images' annotated objects."""
+    from vlp.data.tables import rows
+    from vlp.regions.annotate import annotate as add
+    from vlp.regions.annotate import truth_tags
+
+    images = [row["image_id"] for row in rows(tables, "images", "train", ["image_id"])]
+    count = add(store, truth_tags(images, rows(tables, "objects", "train")), out)
+    print(f"{out}: {count:,} images have ground-truth tags")
+
+
+@app.command()
+def manifest(folder: Annotated[Path, typer.Argument(help="Folder of shards (*.h5).", show_default=False)]) -> None:
+    """Make one store of a folder of shards: check every byte, write the manifest."""
+    from vlp.files import sha256
+    from vlp.regions.manifest import write_manifest
+
+    written = write_manifest(folder)
+    images = written.shards[-1].stop
+    print(f"{written.path}: {len(written.shards):,} files, {images:,} images, sha256 {sha256(folder)}")
+
+
+@app.command()
+def stage(
+    store: Store, folder: Annotated[Path, typer.Argument(help="Folder on the local disk.", show_default=False)]
+) -> None:
+    """Copy a store to a local disk, comparing digests; what is there already is kept. Prints the copy's path."""
+    from vlp.regions.manifest import stage as copy
+
+    print(copy(store, folder))
+
+
+@app.command()
+def bound(
+    config: ConfigPath,
+    store: Store,
+    tables: Tables,
+    out: Annotated[Path, typer.Option(help="Result rows to write (CSV).", show_default=False)],
+    overrides: Overrides = None,
+) -> None:
+    """What grounding can reach at best: the share of phrases that some region covers at IoU 0.5."""
+    from vlp.regions.store import RegionStore
+    from vlp.report.bounds import upper_bounds
+    from vlp.report.results import write
+
+    found = upper_bounds(experiment(config, overrides), RegionStore(store), tables)
+    write(out, found)
+    for row in found:
+        print(f"{row.split:5} {row.protocol}: {row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}], {row.n} phrases")

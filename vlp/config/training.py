@@ -60,3 +60,6 @@ class Pretraining(Part):
     stage1: Stage | None = None
     """None: one stage only, as merged attention has it."""
     stage2: Stage
+    tag_source: Literal["detector", "ground_truth"] = Field(default="detector", json_schema_extra=stated("ours"))
+    """ground_truth: an image's annotated classes are its tags, where it is annotated (paper 3.1.2: COCO, OpenImages).
+    Tasks always read the detector's."""

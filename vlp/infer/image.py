@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from vlp.data.archives import open_binary
 from vlp.errors import InputError
 from vlp.regions.geometry import geometry
 from vlp.regions.store import Regions
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from vlp.regions.detector import Detector
-    from vlp.regions.store import RegionStore
+    from vlp.regions.store import RegionStore, TagSource
 
 _STRETCH = 0.02
 
@@ -75,7 +76,8 @@ class Tags:
     store: Store
     tokenizer: PreTrainedTokenizerBase
 
-    def tags(self, image_id: str) -> list[np.ndarray]:
+    def tags(self, image_id: str, source: TagSource = "detector") -> list[np.ndarray]:
+        """Only the detector's: `source` is there for the corpus's sake."""
         encode = self.tokenizer.encode
         return [np.asarray(encode(t, add_special_tokens=False), np.int32) for t in self.store.tags(image_id)]
 
@@ -85,7 +87,7 @@ def open_picture(path: str | Path) -> Image:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with open_binary(Path(path)) as file, Image.open(file) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except FileNotFoundError as error:
         raise InputError(path, "there is no such image.", "Check the path.") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,6 +21,8 @@ from vlp.phrases.vocabulary import PhraseVocabulary
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from vlp.regions.store import TagSource
+
 SETS = {
     "captions": "captions",
     "questions": "questions",
@@ -31,8 +32,12 @@ SETS = {
 }
 """Text set -> the table its texts come from."""
 
+TAG_GROUPS: dict[TagSource, str] = {"detector": "tags", "ground_truth": "truth_tags"}
+"""Source of tags -> its group; `truth_tags` is there only if the store has ground-truth tags."""
+
 _REMEDY = "Build it again: vlp corpus build."
 _Ints = NDArray[np.int32]
+_Tags = tuple[dict[str, int], NDArray[np.int64], NDArray[np.int64], _Ints]
 
 
 class Store(Protocol):
@@ -41,7 +46,12 @@ class Store(Protocol):
     @property
     def image_ids(self) -> Sequence[str]: ...
 
-    def tags(self, image_id: str) -> list[str]: ...
+    @property
+    def has_truth(self) -> bool: ...
+
+    def tags(self, image_id: str, source: TagSource = "detector") -> list[str]: ...
+
+    def truth(self, image_id: str) -> list[str] | None: ...
 
 
 @dataclass
@@ -54,6 +64,8 @@ class CorpusCounts:
     """Text set -> texts without a phrase of the vocabulary."""
     images: int = 0
     tags: int = 0
+    annotated: int = 0
+    """Images with ground-truth tags."""
 
 
 def write(
@@ -88,7 +100,10 @@ def write(
                 "no caption is left: none of the images has regions in the store.",
                 "Extract or import the regions of these images (vlp regions extract).",
             )
-        _write_tags(file, store, tokenizer, counts)
+        counts.images, counts.tags = len(store.image_ids), _write_tags(file, store, tokenizer, "detector")
+        if store.has_truth:
+            _write_tags(file, store, tokenizer, "ground_truth")
+            counts.annotated = sum(store.truth(i) is not None for i in store.image_ids)
     return counts
 
 
@@ -136,16 +151,17 @@ def _write_set(
     group["phrase_words"], group["phrase_word_offsets"] = _ragged([e.phrase_words for e in encoded], (2,))
 
 
-def _write_tags(file: h5py.File, store: Store, tokenizer: PreTrainedTokenizerBase, counts: CorpusCounts) -> None:
+def _write_tags(file: h5py.File, store: Store, tokenizer: PreTrainedTokenizerBase, source: TagSource) -> int:
+    """The number of tags."""
     image_ids = list(store.image_ids)
-    tags = [store.tags(i) for i in image_ids]
+    tags = [store.tags(i, source) for i in image_ids]
     names = sorted({t for found in tags for t in found})
     ids = {n: np.asarray(tokenizer.encode(n, add_special_tokens=False), np.int32) for n in names}
-    group = file.create_group("tags")
+    group = file.create_group(TAG_GROUPS[source])
     _strings(group, "image_ids", image_ids)
     group["tag_offsets"] = _offsets([len(found) for found in tags])
     group["pieces"], group["piece_offsets"] = _ragged([ids[t] for found in tags for t in found], ())
-    counts.images, counts.tags = len(image_ids), sum(map(len, tags))
+    return sum(map(len, tags))
 
 
 def _ragged(parts: Sequence[_Ints], shape: tuple[int, ...]) -> tuple[_Ints, NDArray[np.int64]]:
@@ -211,6 +227,7 @@ class Corpus:
         if not self.path.exists():
             raise InputError(path, "the file is missing.", _REMEDY)
         self._sets: dict[str, TextSet] = {}
+        self._tags: dict[TagSource, _Tags] = {}
 
     def texts(self, name: str) -> TextSet:
         """`captions`, `questions`, `entailment`, `grounding` or `referring`."""
@@ -220,21 +237,28 @@ class Corpus:
             self._sets[name] = TextSet(self._load(name))
         return self._sets[name]
 
-    def tags(self, image_id: str) -> list[_Ints]:
-        """Word pieces of each of the image's tags, best tag first.
+    def tags(self, image_id: str, source: TagSource = "detector") -> list[_Ints]:
+        """Word pieces of each of the image's tags, best tag first (`source`: as in `RegionStore.tags`).
 
         Raises:
-            InputError: the corpus was built from a store without this image.
+            InputError: the corpus was built from a store without this image, or without ground-truth tags.
         """
-        rows, tag_offsets, piece_offsets, pieces = self._tags
+        if source not in self._tags:
+            self._tags[source] = self._load_tags(source)
+        rows, tag_offsets, piece_offsets, pieces = self._tags[source]
         if image_id not in rows:
             raise InputError(self.path, "the image has no tags in the corpus.", _REMEDY, image_id)
         first, last = tag_offsets[rows[image_id] : rows[image_id] + 2]
         return [pieces[piece_offsets[t] : piece_offsets[t + 1]] for t in range(first, last)]
 
-    @cached_property
-    def _tags(self) -> tuple[dict[str, int], NDArray[np.int64], NDArray[np.int64], _Ints]:
-        arrays = self._load("tags")
+    def _load_tags(self, source: TagSource) -> _Tags:
+        group = TAG_GROUPS[source]
+        if source != "detector":
+            with h5py.File(self.path, "r") as file:
+                if group not in file:
+                    remedy = "Add them to the store (vlp regions annotate) and build the corpus again."
+                    raise InputError(self.path, "the corpus has no ground-truth tags.", remedy)
+        arrays = self._load(group)
         rows = {image_id: i for i, image_id in enumerate(_decode(arrays["image_ids"]))}
         return rows, arrays["tag_offsets"], arrays["piece_offsets"], arrays["pieces"]
 

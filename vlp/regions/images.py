@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vlp.data.archives import open_binary
 from vlp.errors import InputError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
@@ -61,8 +62,8 @@ def open_image(record: ImageRecord) -> Image.Image:
         ImageError: the file is missing, cut short, no image, or has other proportions than the table says.
     """
     try:
-        with Image.open(record.path) as file:
-            image = file.convert("RGB")
+        with open_binary(record.path) as file, Image.open(file) as opened:
+            image = opened.convert("RGB")
     except FileNotFoundError as error:
         raise ImageError("the image file is missing") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -1,388 +1,324 @@
-"""The region store: ragged rows of an image's regions in one HDF5 file, read through memory maps.
+"""The region store: ragged rows of an image's regions in HDF5 files, read through memory maps.
 
 Contiguous and uncompressed, so a row is found by arithmetic: no chunk cache, no lock, safe with worker processes.
+A store is one file, or a folder of such files with a manifest (`shards.py`).
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import bisect
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import Any, Literal
 
-import h5py
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from vlp.errors import InputError
-from vlp.files import atomic, raise_if_full
 from vlp.regions.geometry import geometry
+from vlp.regions.layout import COLUMNS, OPTIONAL, Regions, spool_folder
+from vlp.regions.manifest import read_manifest
+from vlp.regions.shard import ImageIds, Shard
+from vlp.regions.writer import RegionWriter
 
-FORMAT = "vlp-regions/1"
-# column -> (dtype, numbers of a row; 0: D)
-COLUMNS: dict[str, tuple[str, int]] = {
-    "features": ("<f2", 0),
-    "boxes": ("<f4", 4),
-    "classes": ("<i4", 1),
-    "scores": ("<f4", 1),
-    "attributes": ("<i4", 1),
-    "attribute_scores": ("<f4", 1),
-}
-_BLOCK = 1 << 22
-_AGAIN = "Run the command that writes it again."
+__all__ = ["COLUMNS", "RegionBatch", "RegionStore", "RegionWriter", "Regions", "TagSource", "spool_folder"]
+
+TagSource = Literal["detector", "ground_truth"]
+LIMIT = 50
+"""Regions of an image that VinVL-style models read."""
+_verified: set[tuple[str, int, int, int]] = set()
+"""Files whose checksums were compared in this process: path, inode, size, time of change."""
 
 
 @dataclass(frozen=True)
-class Regions:
-    """An image's regions, best score first: K rows."""
+class RegionBatch:
+    """Regions of B images, best score first, R for each; padding is 0, class and attribute -1, scores NaN."""
 
     features: NDArray[np.float16]
-    """[K,D]"""
+    """[B,R,D]"""
     boxes: NDArray[np.float32]
-    """[K,4] xyxy, pixels of the original image"""
+    """[B,R,4] xyxy, pixels"""
     geometry: NDArray[np.float32]
-    """[K,6] x1/W, y1/H, x2/W, y2/H, w/W, h/H"""
+    """[B,R,6]"""
     classes: NDArray[np.int32]
-    """[K] index of the class name, -1: none"""
+    """[B,R]"""
     scores: NDArray[np.float32]
-    """[K], NaN: the source gives none"""
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-
-class RegionWriter:
-    """Write a store image by image; memory does not grow with the features.
-
-    Rows go to a spool folder beside `path`, since a contiguous dataset must know its length; when the block ends
-    without an error the HDF5 file is put together under a temporary name and renamed. After an error, and after a
-    kill, no file stands at `path` that was not whole before; the spool of a killed writer is removed by the next one.
-    """
-
-    def __init__(
-        self, path: str | Path, feature_size: int, class_names: Sequence[str], facts: Mapping[str, str | float | int]
-    ) -> None:
-        """`facts`: file attributes: detector, weights sha256, thresholds, code version."""
-        self.path, self.feature_size, self.class_names = Path(path), feature_size, list(class_names)
-        self.facts = dict(facts)
-        self._ids: dict[str, None] = {}
-        self._sizes: list[tuple[int, int]] = []
-        self._lengths: list[int] = []
-        self._digests: list[bytes] = []
-        self._files: dict[str, IO[bytes]] = {}
+    """[B,R]"""
+    attributes: NDArray[np.int32]
+    """[B,R]"""
+    attribute_scores: NDArray[np.float32]
+    """[B,R]"""
+    lengths: NDArray[np.int64]
+    """[B] regions of each image"""
 
     @property
-    def images(self) -> int:
-        return len(self._ids)
+    def mask(self) -> NDArray[np.bool_]:
+        """[B,R] True where there is a region."""
+        return np.arange(self.features.shape[1]) < self.lengths[:, None]
 
-    @property
-    def rows(self) -> int:
-        return sum(self._lengths)
 
-    def __enter__(self) -> RegionWriter:
-        spool = spool_folder(self.path)
-        shutil.rmtree(spool, ignore_errors=True)
-        spool.mkdir(parents=True)
-        self._files = {name: (spool / name).open("wb") for name in COLUMNS}
-        return self
+@dataclass(frozen=True)
+class RaggedRegions:
+    """Regions of B images one after the other: N rows; those of image b are `offsets[b]` to `offsets[b + 1]`."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            try:
-                for file in self._files.values():
-                    file.close()
-                if kind is None:
-                    self._assemble()
-            finally:
-                shutil.rmtree(spool_folder(self.path), ignore_errors=True)
-        except (OSError, RuntimeError) as problem:  # h5py reports a full disk as either
-            raise_if_full(problem, self.path)
-            raise
-        if error is not None:
-            raise_if_full(error, self.path)
-
-    def add(
-        self,
-        image_id: str,
-        size: tuple[int, int],
-        features: ArrayLike,
-        boxes: ArrayLike,
-        classes: ArrayLike,
-        scores: ArrayLike,
-        attributes: ArrayLike | None = None,
-        attribute_scores: ArrayLike | None = None,
-    ) -> None:
-        """Append an image (width, height): features [K,D], boxes [K,4] xyxy pixels, classes, scores [K]; K may be 0.
-
-        Rows are sorted by score, best first, NaN last; equal scores keep their order.
-
-        Raises:
-            InputError: the id is in the store already, a box leaves the image, a number is not finite as float16.
-            ValueError: shapes do not fit.
-        """
-        if image_id in self._ids:
-            raise InputError(self.path, "the image id comes twice.", "Remove one of the two.", row=image_id)
-        score_K = np.asarray(scores, "<f4").reshape(-1)
-        count = len(score_K)
-        given: dict[str, ArrayLike] = {
-            "features": features,
-            "boxes": boxes,
-            "classes": classes,
-            "scores": score_K,
-            "attributes": np.full(count, -1) if attributes is None else attributes,
-            "attribute_scores": np.full(count, np.nan) if attribute_scores is None else attribute_scores,
-        }
-        order = np.argsort(-score_K, kind="stable")  # NaN stays last
-        columns = {name: self._column(name, value, count)[order] for name, value in given.items()}
-        self._check(image_id, size, columns)
-        data = {name: np.ascontiguousarray(column).tobytes() for name, column in columns.items()}
-        try:
-            for name, file in self._files.items():
-                file.write(data[name])
-        except OSError as error:
-            raise_if_full(error, self.path)
-            raise
-        self._ids[image_id] = None
-        self._sizes.append((int(size[0]), int(size[1])))
-        self._lengths.append(count)
-        self._digests.append(_digest(image_id, size, data))
-
-    def _column(self, name: str, value: ArrayLike, count: int) -> NDArray[Any]:
-        dtype, width = COLUMNS[name]
-        with np.errstate(over="ignore"):
-            array = np.asarray(value).astype(dtype)
-        shape = (count,) if width == 1 else (count, width or self.feature_size)
-        if array.size == 0 and count == 0:
-            return np.zeros(shape, dtype)
-        if array.shape != shape:
-            raise ValueError(f"{name}: shape {array.shape}, wanted {shape}")
-        return array
-
-    def _check(self, image_id: str, size: tuple[int, int], columns: Mapping[str, NDArray[Any]]) -> None:
-        remedy = "Look at the detector's or the file's row of this image."
-        if not np.isfinite(columns["features"]).all():
-            raise InputError(self.path, "a feature is not a finite float16 number.", remedy, row=image_id)
-        boxes, classes = columns["boxes"], columns["classes"]
-        inside = np.isfinite(boxes).all() and (boxes >= 0).all() and (boxes <= (*size, *size)).all()
-        if not inside or (boxes[:, 2:] < boxes[:, :2]).any():
-            raise InputError(self.path, f"a box is not inside the image of {size[0]} x {size[1]}.", remedy, image_id)
-        if ((classes < -1) | (classes >= len(self.class_names))).any():
-            raise InputError(self.path, f"a class is not among the {len(self.class_names)} names.", remedy, image_id)
-
-    def _assemble(self) -> None:
-        spool, rows = spool_folder(self.path), self.rows
-        needed = sum(p.stat().st_size for p in spool.iterdir())
-        if needed > shutil.disk_usage(self.path.parent).free:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        with atomic(self.path) as temporary:
-            places: dict[str, int | None] = {}
-            with h5py.File(temporary, "w", locking=False) as file:
-                for name, (dtype, width) in COLUMNS.items():
-                    shape = (rows,) if width == 1 else (rows, width or self.feature_size)
-                    places[name] = _allocate(file, name, shape, np.dtype(dtype))
-                self._write_index(file)
-            with temporary.open("r+b") as out:
-                for name, place in places.items():
-                    if place is not None:
-                        out.seek(place)
-                        with (spool / name).open("rb") as column:
-                            shutil.copyfileobj(column, out, _BLOCK)
-
-    def _write_index(self, file: h5py.File) -> None:
-        file["offsets"] = np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)]).astype("<i8")
-        file["image_sizes"] = np.array(self._sizes, "<i4").reshape(-1, 2)
-        file["checksums"] = np.frombuffer(b"".join(self._digests), np.uint8).reshape(-1, 32)
-        _write_strings(file, "image_ids", list(self._ids))
-        _write_strings(file, "class_names", self.class_names)
-        file.attrs["format"] = FORMAT
-        for key, value in self.facts.items():
-            file.attrs[key] = value
+    features: NDArray[np.float16]
+    """[N,D]"""
+    boxes: NDArray[np.float32]
+    """[N,4]"""
+    geometry: NDArray[np.float32]
+    """[N,6]"""
+    classes: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    attributes: NDArray[np.int32]
+    attribute_scores: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    """[B+1]"""
 
 
 class RegionStore:
-    """Read a region store. Pickles as its path, so each worker process maps the file itself."""
+    """Read a region store. Pickles as its path, so each worker process maps the files itself."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Raises InputError: the file is missing, cut short, not a region store, or has another dtype or layout."""
+    def __init__(self, path: str | Path, verify: bool = False) -> None:
+        """
+        Args:
+            verify: compare every image's bytes with its checksum, once in a process for each file. A folder's
+                files are compared with the manifest when they are staged, and by `vlp regions verify`.
+
+        Raises:
+            InputError: a file is missing, cut short, not a region store, has another dtype or layout, or does not
+                fit the manifest or the other files; with `verify`: an image's bytes are damaged.
+        """
         self.path = Path(path)
-        self._open()
+        self._manifest = read_manifest(self.path) if self.path.is_dir() else None
+        if self._manifest is None:
+            self._shards = [Shard(self.path)]
+        else:
+            self._shards = [self._manifest.open(entry) for entry in self._manifest.shards]
+        self._starts = np.cumsum([0, *map(len, self._shards)]).tolist()
+        self._first = self._shards[0]
+        for shard in self._shards[1:]:
+            self._check_alike(shard)
+        if verify and self._manifest is None:
+            self._verify_once()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.path = state["path"]
-        self._columns = None
+    def __reduce__(self) -> tuple[type[RegionStore], tuple[Path]]:
+        return RegionStore, (self.path,)
 
     def __len__(self) -> int:
-        return len(self.image_ids)
+        return self._starts[-1]
 
     def __contains__(self, image_id: str) -> bool:
-        return image_id in self._index
+        return self._ids.find(image_id) >= 0
 
     @property
     def feature_size(self) -> int:
-        return self._column("features").shape[1]
+        return self._first.feature_size
 
     @property
     def rows(self) -> int:
-        return self._column("boxes").shape[0]
+        return sum(shard.rows for shard in self._shards)
 
     @property
     def image_ids(self) -> list[str]:
-        self._column("boxes")
-        return self._image_ids
+        return self._names
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [name.decode() for shard in self._shards for name in shard.ids.tolist()]
 
     @property
     def class_names(self) -> list[str]:
-        self._column("boxes")
-        return self._class_names
+        return self._first.class_names
+
+    @property
+    def attribute_names(self) -> list[str]:
+        """Empty: the source names none."""
+        return self._first.attribute_names
+
+    @property
+    def truth_names(self) -> list[str]:
+        """All names of ground-truth tags, sorted."""
+        return sorted({name for shard in self._shards for name in shard.truth_names or ()})
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether any image has ground-truth tags."""
+        return any(shard.truth_names is not None for shard in self._shards)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The file's attributes: detector, weights sha256, thresholds, code version."""
-        self._column("boxes")
-        return dict(self._facts)
+        """The file's attributes (of a folder, its first file's): detector, weights sha256, thresholds, version."""
+        return dict(self._first.facts)
+
+    @property
+    def bytes(self) -> int:
+        """On disk."""
+        return sum(shard.path.stat().st_size for shard in self._shards)
 
     def index(self, image_id: str) -> int:
         """Raises InputError: the image is not in the store."""
-        try:
-            return self._index[image_id]
-        except KeyError:
+        at = self._ids.find(image_id)
+        if at < 0:
             raise InputError(
                 self.path,
                 f"the image is not in the store (of {len(self)} images).",
                 "It may have been skipped: see quality.json beside the store; else extract the regions again.",
                 row=image_id,
-            ) from None
+            )
+        return at
 
     def image_size(self, image_id: str) -> tuple[int, int]:
         """Width, height in pixels."""
-        width, height = self._sizes[self.index(image_id)]
+        shard, at = self._place(image_id)
+        width, height = shard.sizes[at]
         return int(width), int(height)
 
     def regions(self, image_id: str, limit: int | None = None) -> Regions:
-        """The image's regions, best first, at most `limit`; features, boxes, classes and scores are views of the map.
+        """The image's regions, best first, at most `limit`; all but the geometry are views of the map.
 
         Raises InputError: the image is not in the store.
         """
-        at = self.index(image_id)
-        start, stop = int(self._offsets[at]), int(self._offsets[at + 1])
-        rows = slice(start, stop if limit is None else min(stop, start + limit))
-        width, height = self._sizes[at]
-        boxes = self._column("boxes")[rows]
-        return Regions(
-            features=self._column("features")[rows],
-            boxes=boxes,
-            geometry=geometry(boxes, width, height),
-            classes=self._column("classes")[rows],
-            scores=self._column("scores")[rows],
-        )
+        shard, at = self._place(image_id)
+        start, stop = _rows(shard, at, limit)
+        width, height = shard.sizes[at]
+        columns = {name: shard.column(name, start, stop) for name in COLUMNS}
+        return Regions(geometry=geometry(columns["boxes"], width, height), **columns)
 
-    def tags(self, image_id: str) -> list[str]:
-        """Class names of the image's regions, each once, best first; regions without a class give none."""
-        classes = self.regions(image_id).classes
-        return [self._class_names[c] for c in dict.fromkeys(classes.tolist()) if c >= 0]
+    def padded(self, image_ids: Sequence[str], limit: int = LIMIT) -> RegionBatch:
+        """The best `limit` regions of each image, [B,limit,...]. Raises InputError: an image is not in the store."""
+        places = self._places(image_ids)
+        out = {n: np.empty((len(image_ids), limit, *self._width(n)), COLUMNS[n][0]) for n in COLUMNS}
+        lengths, sizes = np.zeros(len(image_ids), np.int64), np.ones((len(image_ids), 2))
+        for shard, at_B, here_B in places:
+            sizes[here_B] = shard.sizes[at_B]
+            start_B = shard.offsets[at_B]
+            count_B = lengths[here_B] = np.minimum(shard.offsets[at_B + 1] - start_B, limit)
+            features, into = shard.columns["features"], out["features"]
+            for b, start, count in zip(here_B.tolist(), start_B.tolist(), count_B.tolist(), strict=True):
+                into[b, :count] = features[start : start + count]  # the bulk: one copy of neighbouring bytes
+                into[b, count:] = 0
+            step_R = np.arange(limit)
+            row_BR = np.where(step_R < count_B[:, None], start_B[:, None] + step_R, 0)
+            for name in _SMALL:
+                found = shard.columns.get(name)
+                out[name][here_B] = OPTIONAL[name] if found is None or not len(found) else found.take(row_BR, 0)
+        batch = RegionBatch(**out, geometry=_geometry(out["boxes"], sizes[:, None]), lengths=lengths)
+        padding = ~batch.mask
+        for name in ("geometry", *_SMALL):
+            getattr(batch, name)[padding] = _PADDING[name]
+        return batch
+
+    def ragged(self, image_ids: Sequence[str], limit: int | None = LIMIT) -> RaggedRegions:
+        """The best `limit` regions of each image without padding. Raises InputError: an image is not in the store."""
+        places = self._places(image_ids)
+        lengths, sizes = np.zeros(len(image_ids), np.int64), np.ones((len(image_ids), 2))
+        for shard, at_B, here_B in places:
+            sizes[here_B] = shard.sizes[at_B]
+            lengths[here_B] = shard.offsets[at_B + 1] - shard.offsets[at_B]
+        lengths = lengths if limit is None else np.minimum(lengths, limit)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        out = {n: np.empty((offsets[-1], *self._width(n)), COLUMNS[n][0]) for n in COLUMNS}
+        for shard, at_B, here_B in places:
+            for at, b in zip(at_B.tolist(), here_B.tolist(), strict=True):
+                start, stop = _rows(shard, at, limit)
+                for name, column in out.items():
+                    column[offsets[b] : offsets[b + 1]] = shard.column(name, start, stop)
+        numbers = _geometry(out["boxes"], np.repeat(sizes, lengths, axis=0))
+        return RaggedRegions(**out, geometry=numbers, offsets=offsets)
+
+    def tags(self, image_id: str, source: TagSource = "detector") -> list[str]:
+        """The image's tags, each once.
+
+        Args:
+            source: `detector`: class names of the regions, best first; regions without a class give none.
+                `ground_truth`: the annotation's class names in its order, for pre-training only; an image that is
+                not annotated has the detector's (paper 3.1.2: only some data sets have such tags).
+
+        Raises:
+            InputError: the image is not in the store; no image of it has ground-truth tags and they are asked for.
+        """
+        if source == "ground_truth":
+            if not self.has_truth:
+                remedy = "Add them (vlp regions annotate), or set pretraining.tag_source: detector."
+                raise InputError(self.path, "the store has no ground-truth tags.", remedy)
+            truth = self.truth(image_id)
+            if truth is not None:
+                return truth
+        elif source != "detector":
+            raise ValueError(f"no tag source {source!r}; known: detector, ground_truth")
+        shard, at = self._place(image_id)
+        classes = shard.columns["classes"][slice(*_rows(shard, at, None))]
+        return [shard.class_names[c] for c in dict.fromkeys(classes.tolist()) if c >= 0]
+
+    def truth(self, image_id: str) -> list[str] | None:
+        """The annotation's class names, each once; None: the image is not annotated."""
+        shard, at = self._place(image_id)
+        return shard.truth(at)
 
     def damaged(self) -> Iterator[str]:
         """The ids of the images whose bytes do not give their checksum."""
-        for at, image_id in enumerate(self.image_ids):
-            rows = slice(int(self._offsets[at]), int(self._offsets[at + 1]))
-            data = {name: self._column(name)[rows].tobytes() for name in COLUMNS}
-            width, height = (int(v) for v in self._sizes[at])
-            if _digest(image_id, (width, height), data) != self._checksums[at].tobytes():
-                yield image_id
+        for shard in self._shards:
+            yield from shard.damaged()
 
     @cached_property
-    def _index(self) -> dict[str, int]:
-        return {image_id: i for i, image_id in enumerate(self.image_ids)}
+    def _ids(self) -> ImageIds:
+        # ids of several lengths become one array of the longest
+        return ImageIds(self.path, np.concatenate([shard.ids for shard in self._shards]))
 
-    def _column(self, name: str) -> NDArray[Any]:
-        if self._columns is None:
-            self._open()
-        assert self._columns is not None
-        return self._columns[name]
+    def _place(self, image_id: str) -> tuple[Shard, int]:
+        at = self.index(image_id)
+        if len(self._shards) == 1:
+            return self._first, at
+        number = bisect.bisect_right(self._starts, at) - 1
+        return self._shards[number], at - self._starts[number]
 
-    def _open(self) -> None:
-        if not self.path.exists():
-            note = " (an unfinished write stands beside it)" if spool_folder(self.path).exists() else ""
-            raise InputError(self.path, f"there is no region store{note}.", _AGAIN)
-        try:
-            with h5py.File(self.path, "r", locking=False) as file:
-                self._facts = {k: v.item() if isinstance(v, np.generic) else v for k, v in file.attrs.items()}
-                if self._facts.get("format") != FORMAT:
-                    raise InputError(self.path, f"not a region store of the format {FORMAT}.", _AGAIN)
-                self._image_ids, self._class_names = (
-                    _read_strings(file, "image_ids"),
-                    _read_strings(file, "class_names"),
-                )
-                self._offsets, self._sizes = _dataset(file, "offsets")[:], _dataset(file, "image_sizes")[:]
-                self._checksums: NDArray[np.uint8] = _dataset(file, "checksums")[:]
-                self._columns: dict[str, NDArray[Any]] | None = {name: self._map(file, name) for name in COLUMNS}
-        except (OSError, RuntimeError, KeyError) as error:
-            raise InputError(self.path, f"the file is cut short or damaged ({error}).", _AGAIN) from error
-        images, ordered = len(self._image_ids), (np.diff(self._offsets) >= 0).all()
-        if len(self._offsets) != images + 1 or not ordered or self._offsets[-1] != len(self._columns["boxes"]):
-            raise InputError(self.path, "the offsets do not fit the rows.", _AGAIN)
+    def _places(self, image_ids: Sequence[str]) -> list[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
+        """For each file that has some of the images: it, their numbers in it, their places in `image_ids`."""
+        at_B = self._ids.find_all(image_ids)
+        if len(at_B) and at_B.min() < 0:
+            self.index(image_ids[int(at_B.argmin())])  # names it
+        if len(self._shards) == 1:
+            return [(self._first, at_B, np.arange(len(at_B)))]
+        shard_B = np.searchsorted(self._starts, at_B, side="right") - 1
+        groups = ((number, np.flatnonzero(shard_B == number)) for number in np.unique(shard_B).tolist())
+        return [(self._shards[number], at_B[here] - self._starts[number], here) for number, here in groups]
 
-    def _map(self, file: h5py.File, name: str) -> NDArray[Any]:
-        dataset, (dtype, _) = _dataset(file, name), COLUMNS[name]
-        if dataset.dtype != np.dtype(dtype):
-            wanted = np.dtype(dtype)
-            raise InputError(self.path, f"{name} is {dataset.dtype}, wanted {wanted}.", _AGAIN)
-        if dataset.chunks is not None:
-            raise InputError(self.path, f"{name} is chunked or compressed, wanted contiguous.", _AGAIN)
-        if dataset.size == 0:
-            return np.zeros(dataset.shape, dtype)
-        place = dataset.id.get_offset()
-        if place is None or place + dataset.nbytes > self.path.stat().st_size:
-            raise InputError(self.path, f"the file is cut short within {name}.", _AGAIN)
-        mapped = np.memmap(self.path, dtype, mode="r", offset=place, shape=dataset.shape)
-        return mapped.view(np.ndarray)
+    def _width(self, name: str) -> tuple[int, ...]:
+        width = COLUMNS[name][1] or self.feature_size
+        return () if width == 1 and name != "features" else (width,)
+
+    def _check_alike(self, shard: Shard) -> None:
+        for name in ("feature_size", "class_names", "attribute_names"):
+            if getattr(shard, name) != getattr(self._first, name):
+                remedy = "Extract the shards with one detector."
+                raise InputError(shard.path, f"its {name} is not that of {self._first.path.name}.", remedy)
+
+    def _verify_once(self) -> None:
+        state = self.path.stat()
+        key = (str(self.path.resolve()), state.st_ino, state.st_size, state.st_mtime_ns)
+        if key in _verified:
+            return
+        for image_id in self.damaged():
+            remedy = "Extract or import the regions again; vlp regions verify names all such images."
+            raise InputError(self.path, "the bytes do not give the checksum.", remedy, row=image_id)
+        _verified.add(key)
 
 
-def spool_folder(path: Path) -> Path:
-    """Where the writer of `path` keeps rows until the store is whole."""
-    return path.with_name(f".{path.name}.partial")
+_SMALL = [name for name in COLUMNS if name != "features"]
+_PADDING: dict[str, float] = {"boxes": 0, "geometry": 0, "classes": -1, "scores": np.nan, **OPTIONAL}
 
 
-def _digest(image_id: str, size: tuple[int, int], data: Mapping[str, bytes]) -> bytes:
-    digest = hashlib.sha256(f"{image_id}\n{int(size[0])} {int(size[1])}\n".encode())
-    for name in COLUMNS:
-        digest.update(data[name])
-    return digest.digest()
+def _rows(shard: Shard, at: int, limit: int | None) -> tuple[int, int]:
+    start, stop = int(shard.offsets[at]), int(shard.offsets[at + 1])
+    return start, stop if limit is None else min(stop, start + limit)
 
 
-def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int | None:
-    """Reserve a contiguous dataset without writing it -> its place in the file (None: it is empty)."""
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_layout(h5py.h5d.CONTIGUOUS)
-    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    properties.set_obj_track_times(False)
-    kind, space = h5py.h5t.py_create(dtype, logical=True), h5py.h5s.create_simple(shape)
-    return h5py.h5d.create(file.id, name.encode(), kind, space, properties).get_offset()
-
-
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset):
-        raise KeyError(name)
-    return dataset
-
-
-def _write_strings(file: h5py.File, name: str, values: Sequence[str]) -> None:
-    encoded = [v.encode() for v in values]
-    kind = h5py.string_dtype("utf-8", max([1, *map(len, encoded)]))  # fixed length: contiguous, quick to read
-    file.create_dataset(name, data=np.array(encoded, kind), dtype=kind)
-
-
-def _read_strings(file: h5py.File, name: str) -> list[str]:
-    return [value.decode() for value in _dataset(file, name)[:].tolist()]
+def _geometry(boxes: NDArray[np.float32], sizes: NDArray[np.float64]) -> NDArray[np.float32]:
+    """`geometry` of many images' boxes [...,4] at once; `sizes` (width, height) [...,2] of each box."""
+    scaled = boxes / np.concatenate([sizes, sizes], axis=-1)
+    out = np.empty((*boxes.shape[:-1], 6), np.float32)
+    out[..., :4] = scaled
+    np.subtract(scaled[..., 2:], scaled[..., :2], out=out[..., 4:], casting="same_kind")
+    return out

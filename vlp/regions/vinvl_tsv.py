@@ -1,8 +1,10 @@
 """Import the region files of VinVL and Oscar: features.tsv and predictions.tsv -> a region store.
 
 features.tsv: id, number of rows N, base64 of N rows, float32 or float16, little-endian: D features, then x1/W, y1/H,
-x2/W, y2/H, w/W, h/H. predictions.tsv: id, JSON {image_h, image_w, objects: [{class, rect, conf}]} (or the bare list of
-objects); rect = xyxy pixels. Both are read line by line: memory does not grow with the features.
+x2/W, y2/H, w/W, h/H. predictions.tsv: id, JSON {image_h, image_w, objects: [{class, rect, conf, attr, attr_conf}],
+gt_objects: [{class}]} (or the bare list of objects); rect = xyxy pixels. Where *.lineidx (the byte offset of each line)
+and imageid2idx.json (id -> line) stand beside them, they are compared: a file that was cut off between two lines, or
+exchanged, is named. Files are read line by line: memory does not grow with the features.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +21,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlp.errors import InputError
+from vlp.files import read_json
 from vlp.regions.geometry import clip, iou_matrix
 from vlp.regions.images import ImageRecord, Skipped
 from vlp.regions.progress import Meter
 from vlp.regions.quality import by_split
 from vlp.regions.store import RegionWriter
+from vlp.regions.tsv_lines import REMEDY, check_number, image_id_of, lines, raw_lines
 from vlp.tracking.run import code_version
 
 SAME_BOX = 0.9
 """An object belongs to the row whose box it overlaps so much."""
+NAMES_FILE = "regions.json"
+"""Beside the two files if `vlp regions export` wrote them: the store's facts and the order of its names."""
 _TOLERANCE = {"<f4": 2e-3, "<f2": 6e-3}
 _EDGE = 0.05
 """How far a box may step over the image's edge, as a part of it; it is cut there."""
-_REMEDY = "Fetch or make the file again."
+_EXACT = 1e-6
+"""Shares of a side that differ by less are the same; a box does not end so near to 0."""
+_LINES_TO_TELL = 100
+_SHOWN = 100
 
 
 class _RowError(Exception):
@@ -47,10 +56,45 @@ class _Layout:
     """Numbers of a row: D + 6."""
 
 
+@dataclass(frozen=True)
+class _Object:
+    name: str
+    rect: tuple[float, float, float, float]
+    """Pixels"""
+    score: float
+    """NaN: none"""
+    attribute: str | None
+    """The surest of its attributes"""
+    attribute_score: float
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """A line of predictions.tsv."""
+
+    objects: list[_Object]
+    size: tuple[float, float]
+    """Width and height that the rects are of"""
+    truth: list[str] | None
+    """Class names of gt_objects; None: it has none"""
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What predictions.tsv holds: byte offset of each wanted image's line, all names."""
+
+    places: dict[str, int]
+    class_names: list[str]
+    attribute_names: list[str]
+
+
 def import_tsv(folder: Path, images: Sequence[ImageRecord], prefix: str, out: Path, skipped: Skipped) -> dict[str, Any]:
     """Write the store `out` with the rows of those `images` that the files have -> quality.json's content.
 
     Rows that no object of predictions.tsv belongs to get class -1 and score NaN and stand last, in the file's order.
+    Boxes are in the pixels of `images`, which are the image files' own; where predictions.tsv annotates another size,
+    its rects are read in the size in which more of them find their row, and the image is listed under `other_size`.
+    gt_objects are kept for train images only: they serve pre-training.
 
     Args:
         prefix: data set name; the files' `1000268201` is our `flickr30k/1000268201`.
@@ -61,25 +105,31 @@ def import_tsv(folder: Path, images: Sequence[ImageRecord], prefix: str, out: Pa
     """
     features, predictions = folder / "features.tsv", folder / "predictions.tsv"
     wanted = {record.image_id: record for record in images}
-    places, class_names = _index_predictions(predictions, prefix, wanted)
+    index, facts = _named(folder, _index_predictions(predictions, prefix, wanted))
     layout = _find_layout(features)
-    number = {name: i for i, name in enumerate(class_names)}
+    rows_of_ids = read_json(folder / "imageid2idx.json") if (folder / "imageid2idx.json").exists() else {}
+    classes_of = {name: i for i, name in enumerate(index.class_names)}
+    attributes_of = {name: i for i, name in enumerate(index.attribute_names)}
     counts = dict.fromkeys(("not_in_tables", "without_predictions", "objects", "objects_without_row"), 0)
     seen: set[str] = set()
     without: list[str] = []
-    facts = {
-        "detector": "VinVL TSV",
-        "weights_sha256": "unknown",
-        "score_threshold": "unknown",
-        "source_dtype": "float32" if layout.dtype == "<f4" else "float16",
-        "code_version": code_version(),
-    }
+    other_size: list[dict[str, Any]] = []
+    source_dtype = "float32" if layout.dtype == "<f4" else "float16"
+    if facts is None:
+        facts = {
+            "detector": "VinVL TSV",
+            "weights_sha256": "unknown",
+            "score_threshold": "unknown",
+            "source_dtype": source_dtype,
+            "code_version": code_version(),
+        }
     with (
         predictions.open("rb") as predicted,
         Meter("import regions", len(images), "images") as meter,
-        RegionWriter(out, layout.size - 6, class_names, facts) as writer,
+        RegionWriter(out, layout.size - 6, index.class_names, facts, index.attribute_names) as writer,
     ):
-        for row, image_id, cells in _lines(features, prefix):
+        for row, image_id, cells in lines(features, prefix):
+            check_number(folder, rows_of_ids, cells[0], row)
             record = wanted.get(image_id)
             if record is None:
                 counts["not_in_tables"] += 1
@@ -88,25 +138,39 @@ def import_tsv(folder: Path, images: Sequence[ImageRecord], prefix: str, out: Pa
                 raise InputError(features, f"the id {image_id} comes twice.", "Remove one of the two.", row=row)
             seen.add(image_id)
             meter.advance(1)
+            size = (record.width, record.height)
+            line = _Prediction([], size, None)
             try:
                 rows = _decode(cells, layout)
-                objects = []
-                if image_id in places:
-                    predicted.seek(places[image_id])
-                    objects = _objects(predicted.readline(), record)
+                if not len(rows):
+                    raise _RowError("the image has no regions")
+                if image_id in index.places:
+                    predicted.seek(index.places[image_id])
+                    line = _prediction(predicted.readline(), record)
                 else:
                     counts["without_predictions"] += 1
             except _RowError as bad:
                 skipped.add(record, features, f"line {row}: {bad}")
                 continue
-            classes, scores, lost = _join(rows[:, -6:-2], objects, number)
-            counts["objects"] += len(objects)
-            counts["objects_without_row"] += lost
-            if (classes < 0).all():
+            if line.size != size:
+                other_size.append({"image_id": image_id, "annotated": list(line.size), "real": list(size)})
+            taken = _join(rows[:, -6:-2], line, size)
+            counts["objects"] += len(line.objects)
+            counts["objects_without_row"] += len(line.objects) - sum(found is not None for found in taken)
+            if not any(taken):
                 without.append(image_id)
-            size = (record.width, record.height)
             boxes = clip(rows[:, -6:-2].astype(np.float64) * (*size, *size), *size)
-            writer.add(image_id, size, rows[:, :-6], boxes, classes, scores)
+            writer.add(
+                image_id,
+                size,
+                rows[:, :-6],
+                boxes,
+                [-1 if o is None else classes_of[o.name] for o in taken],
+                [np.nan if o is None else o.score for o in taken],
+                [-1 if o is None or o.attribute is None else attributes_of[o.attribute] for o in taken],
+                [np.nan if o is None else o.attribute_score for o in taken],
+                truth=line.truth if record.split == "train" else None,
+            )
         for record in images:
             if record.image_id not in seen:
                 skipped.add(record, features, "the image is not in the file")
@@ -116,81 +180,88 @@ def import_tsv(folder: Path, images: Sequence[ImageRecord], prefix: str, out: Pa
             )
     return {
         "splits": by_split(out, {record.image_id: record.split for record in images}, ()),
-        "tsv": {"row": layout.size, "dtype": facts["source_dtype"], **counts},
+        "tsv": {"row": layout.size, "dtype": source_dtype, **counts, "other_size": len(other_size)},
+        "other_size": other_size[:_SHOWN],
         "without_detection": without,
         "skipped": skipped.images,
     }
 
 
-def _lines(path: Path, prefix: str) -> Iterator[tuple[int, str, list[bytes]]]:
-    """Row number, our image id and the tab-separated cells of each line.
-
-    Raises InputError: the file is missing, or a line has too few cells.
-    """
-    if not path.exists():
-        raise InputError(path, "the file is missing.", "Check regions.tsv in the config.")
-    with path.open("rb") as file:
-        for row, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            cells = line.rstrip(b"\r\n").split(b"\t")
-            if len(cells) < 2:
-                raise InputError(path, "a line without a tab.", _REMEDY, row=row)
-            yield row, _image_id(prefix, cells[0]), cells
-
-
-def _image_id(prefix: str, cell: bytes) -> str:
-    return f"{prefix}/{cell.decode('utf-8', 'replace').strip()}"
-
-
-def _index_predictions(path: Path, prefix: str, wanted: dict[str, ImageRecord]) -> tuple[dict[str, int], list[str]]:
-    """Byte offset of each wanted image's line, and the sorted class names of all of them."""
-    if not path.exists():
-        raise InputError(path, "the file is missing.", "Check regions.tsv in the config.")
+def _index_predictions(path: Path, prefix: str, wanted: dict[str, ImageRecord]) -> _Index:
     places: dict[str, int] = {}
     names: set[str] = set()
-    with path.open("rb") as file:
-        row, place = 0, 0
-        while line := file.readline():
-            row += 1
-            image_id = _image_id(prefix, line.split(b"\t", 1)[0])
-            if image_id in wanted:
-                if image_id in places:
-                    raise InputError(path, f"the id {image_id} comes twice.", "Remove one of the two.", row=row)
-                try:
-                    names.update(name for name, _, _ in _objects(line, wanted[image_id]))
-                except _RowError as bad:
-                    raise InputError(path, f"{image_id}: {bad}.", _REMEDY, row=row) from bad
-                places[image_id] = place
-            place += len(line)
-    return places, sorted(names)
+    attributes: set[str] = set()
+    for row, place, line in raw_lines(path):
+        image_id = image_id_of(prefix, line.split(b"\t", 1)[0])
+        if image_id not in wanted:
+            continue
+        if image_id in places:
+            raise InputError(path, f"the id {image_id} comes twice.", "Remove one of the two.", row=row)
+        try:
+            objects = _prediction(line, wanted[image_id]).objects
+        except _RowError as bad:
+            raise InputError(path, f"{image_id}: {bad}.", REMEDY, row=row) from bad
+        names.update(o.name for o in objects)
+        attributes.update(o.attribute for o in objects if o.attribute is not None)
+        places[image_id] = place
+    return _Index(places, sorted(names), sorted(attributes))
+
+
+def _named(folder: Path, index: _Index) -> tuple[_Index, dict[str, Any] | None]:
+    """The index with the names, in their order, of an exported folder; and that store's facts."""
+    path = folder / NAMES_FILE
+    if not path.exists():
+        return index, None
+    value = read_json(path)
+    try:
+        classes, attributes, facts = list(value["class_names"]), list(value["attribute_names"]), dict(value["facts"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(path, f"not the file of an exported store ({error}).", REMEDY) from error
+    strange = sorted({*index.class_names} - {*classes} | {*index.attribute_names} - {*attributes})
+    if strange:
+        remedy = "Remove it: names are then those of predictions.tsv."
+        raise InputError(path, f"it does not know the name {strange[0]!r} of predictions.tsv.", remedy)
+    facts.pop("format", None)
+    return _Index(index.places, classes, attributes), facts
 
 
 def _find_layout(path: Path) -> _Layout:
-    """Tell float32 from float16 by which of the two makes sense of the geometry, in the first line that has rows."""
-    for row, _, cells in _lines(path, ""):
+    """Tell float32 from float16 by which of the two makes sense of the geometry of lines that have rows."""
+    fits: set[_Layout] = set()
+    looked = 0
+    for row, _, cells in lines(path, ""):
         try:
             count, raw = _raw(cells)
         except _RowError as bad:
-            raise InputError(path, f"{bad}.", _REMEDY, row=row) from bad
+            raise InputError(path, f"{bad}.", REMEDY, row=row) from bad
         if not count:
             continue
-        fits = []
-        for dtype in _TOLERANCE:
-            size, rest = divmod(len(raw), count * np.dtype(dtype).itemsize)
-            if rest == 0 and size > 6 and _is_geometry(np.frombuffer(raw, dtype).reshape(count, size)[:, -6:], dtype):
-                fits.append(_Layout(dtype, size))
-        if len(fits) != 1:
+        here = _layouts(count, raw)
+        fits = here if not looked else fits & here
+        looked += 1
+        if len(fits) == 1:
+            return fits.pop()
+        if not fits or looked == _LINES_TO_TELL:
             problem = f"{len(raw)} bytes for {count} rows are neither float32 nor float16 rows that end in x1/W, y1/H, "
             remedy = "Rows without the six geometry numbers cannot be imported."
             raise InputError(path, f"{problem}x2/W, y2/H, w/W, h/H.", remedy, row=row)
-        return fits[0]
-    raise InputError(path, "no line has a row.", _REMEDY)
+    raise InputError(path, "no line has a row.", REMEDY)
+
+
+def _layouts(count: int, raw: bytes) -> set[_Layout]:
+    fits = set()
+    for dtype in _TOLERANCE:
+        size, rest = divmod(len(raw), count * np.dtype(dtype).itemsize)
+        if rest == 0 and size > 6 and _is_geometry(np.frombuffer(raw, dtype).reshape(count, size)[:, -6:], dtype):
+            fits.add(_Layout(dtype, size))
+    return fits
 
 
 def _raw(cells: list[bytes]) -> tuple[int, bytes]:
     try:
         count = int(cells[1])
+        if count < 0:
+            raise ValueError(f"{count} rows")
         return count, base64.b64decode(cells[-1], validate=True) if count else b""
     except (ValueError, binascii.Error) as error:
         raise _RowError(f"the row count or the base64 text is damaged ({error})") from error
@@ -199,7 +270,7 @@ def _raw(cells: list[bytes]) -> tuple[int, bytes]:
 def _decode(cells: list[bytes], layout: _Layout) -> NDArray[np.float32]:
     count, raw = _raw(cells)
     wanted = count * layout.size * np.dtype(layout.dtype).itemsize
-    if count < 0 or len(raw) != wanted:
+    if len(raw) != wanted:
         raise _RowError(f"{len(raw)} bytes for {count} rows of {layout.size} numbers, wanted {wanted}")
     rows = np.frombuffer(raw, layout.dtype).reshape(count, layout.size).astype(np.float32)
     if not np.isfinite(rows).all() or np.abs(rows).max(initial=0) > np.finfo(np.float16).max:
@@ -215,42 +286,65 @@ def _is_geometry(rows_N6: NDArray[Any], dtype: str) -> bool:
         return False
     sides = numbers[:, 2:4] - numbers[:, :2]
     inside = (numbers >= -_EDGE).all() and (numbers <= 1 + _EDGE).all() and (sides >= -_TOLERANCE[dtype]).all()
-    # all zero is what a wrong dtype may show; a box of no size is none
-    return bool(inside and (numbers[:, 2:4] > 0).all() and np.abs(sides - numbers[:, 4:]).max() <= _TOLERANCE[dtype])
+    # nothing but zeros, or numbers next to it, is what a wrong dtype may show
+    ends = (numbers[:, 2:4] > _EXACT).all()
+    return bool(inside and ends and np.abs(sides - numbers[:, 4:]).max(initial=0) <= _TOLERANCE[dtype])
 
 
-def _objects(line: bytes, record: ImageRecord) -> list[tuple[str, list[float], float]]:
-    """Class name, box relative to the image's sides, score (NaN: none) of each object."""
+def _prediction(line: bytes, record: ImageRecord) -> _Prediction:
+    """Raises _RowError: not JSON of the form."""
     try:
         value = json.loads(line.split(b"\t", 1)[1])
+        truth: list[str] | None = None
         width, height, objects = record.width, record.height, value
         if isinstance(value, dict):
             width, height, objects = value.get("image_w", width), value.get("image_h", height), value["objects"]
-        made = []
-        for item in objects:
-            x1, y1, x2, y2 = (float(v) for v in item["rect"])
-            box = [x1 / width, y1 / height, x2 / width, y2 / height]
-            made.append((str(item["class"]), box, float(item.get("conf", float("nan")))))
-        return made
-    except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
+            if value.get("gt_objects") is not None:
+                truth = [str(item["class"]) for item in value["gt_objects"]]
+        if not (width > 0 and height > 0):
+            raise ValueError(f"an image of {width} x {height}")
+        return _Prediction([_object(item) for item in objects], (width, height), truth)
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise _RowError(f"not JSON with objects of class and rect ({type(error).__name__}: {error})") from error
 
 
-def _join(
-    boxes_N4: NDArray[np.float32], objects: list[tuple[str, list[float], float]], number: dict[str, int]
-) -> tuple[NDArray[np.int32], NDArray[np.float32], int]:
-    """Class and score of each row, and how many objects no row is left for; the surest objects choose first."""
-    classes, scores = np.full(len(boxes_N4), -1, np.int32), np.full(len(boxes_N4), np.nan, np.float32)
-    if not objects:
-        return classes, scores, 0
-    overlap_MN = iou_matrix([box for _, box, _ in objects], boxes_N4)
-    lost = 0
-    for at in np.argsort([-score for _, _, score in objects], kind="stable"):
-        name, _, score = objects[at]
-        row = int(overlap_MN[at].argmax()) if len(boxes_N4) else -1
-        if row < 0 or overlap_MN[at, row] < SAME_BOX:
-            lost += 1
-            continue
-        classes[row], scores[row] = number[name], score
-        overlap_MN[:, row] = -1
-    return classes, scores, lost
+def _object(item: dict[str, Any]) -> _Object:
+    x1, y1, x2, y2 = (float(v) for v in item["rect"])
+    attributes, scores = list(item.get("attr") or ()), [float(v) for v in item.get("attr_conf") or ()]
+    best = int(np.argmax(scores)) if scores else 0
+    return _Object(
+        str(item["class"]),
+        (x1, y1, x2, y2),
+        float(item.get("conf", np.nan)),
+        str(attributes[best]) if attributes else None,
+        scores[best] if attributes and scores else np.nan,
+    )
+
+
+def _join(boxes_N4: NDArray[np.float32], line: _Prediction, size: tuple[int, int]) -> list[_Object | None]:
+    """The object of each row, in the size of the image that gives more objects a row: the annotated or the real one."""
+    taken = _join_in(boxes_N4, line.objects, line.size)
+    if line.size != size and sum(o is not None for o in taken) < len(line.objects):
+        other = _join_in(boxes_N4, line.objects, size)
+        if sum(o is not None for o in other) > sum(o is not None for o in taken):
+            return other
+    return taken
+
+
+def _join_in(
+    boxes_N4: NDArray[np.float32], objects: Sequence[_Object], size: tuple[float, float]
+) -> list[_Object | None]:
+    """The object of each row [N]; the surest objects choose first, each the row that it overlaps most."""
+    taken: list[_Object | None] = [None] * len(boxes_N4)
+    if not objects or not len(boxes_N4):
+        return taken
+    rects_M4 = np.array([o.rect for o in objects]) / (*size, *size)
+    overlap_MN = iou_matrix(rects_M4, boxes_N4)
+    # its own row, also where a box has no area, or another one's is nearly the same
+    overlap_MN[np.abs(rects_M4[:, None] - boxes_N4[None]).max(axis=-1) < _EXACT] = 1.0
+    for at in np.argsort([-o.score for o in objects], kind="stable"):
+        row = int(overlap_MN[at].argmax())
+        if overlap_MN[at, row] >= SAME_BOX:
+            taken[row] = objects[at]
+            overlap_MN[:, row] = -1
+    return taken

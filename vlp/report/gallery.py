@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from markupsafe import Markup, escape
 
+from vlp.data.archives import open_binary
 from vlp.report import figures
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Images:
         from PIL import Image
 
         try:
-            with Image.open(self._root / self._rows[image_id]["path"]) as image:
+            with open_binary(self._root / self._rows[image_id]["path"]) as file, Image.open(file) as image:
                 small = image.convert("RGB")
         except (KeyError, OSError):
             return None

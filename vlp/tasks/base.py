@@ -28,6 +28,13 @@ class Task(ABC):
     head: ClassVar[Head | None] = None
 
     def __init__(self, inputs: Inputs, config: Any, blind: bool) -> None:
+        """Raises InputError: `inputs` would give ground-truth tags, which tell of the image what is to be found."""
+        if inputs.tag_source != "detector":
+            raise InputError(
+                inputs.paths.corpus,
+                f"the task {self.name} is fine-tuned and evaluated with the detector's tags, not {inputs.tag_source}.",
+                "Only pre-training may read ground-truth tags (pretraining.tag_source).",
+            )
         self.inputs, self.config, self.blind = inputs, config, blind
         self.lengths = config.lengths or inputs.experiment.lengths
         self.collator: Collator = inputs.collator(self.texts, self.lengths)

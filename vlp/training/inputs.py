@@ -6,12 +6,15 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlp.batching.collate import Collator, Vocabulary
 from vlp.config import Experiment
 from vlp.config.phrases import Lengths
 from vlp.files import read_json, sha256
+
+if TYPE_CHECKING:
+    from vlp.regions.store import TagSource
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,10 @@ class Paths:
 class Inputs:
     """Lazily opened inputs of one experiment."""
 
-    def __init__(self, experiment: Experiment, paths: Paths) -> None:
+    def __init__(self, experiment: Experiment, paths: Paths, tag_source: TagSource = "detector") -> None:
+        """`tag_source`: pre-training alone may read ground-truth tags; a task refuses inputs that do."""
         self.experiment, self.paths = experiment, paths
+        self.tag_source: TagSource = tag_source
 
     @cached_property
     def corpus(self) -> Any:
@@ -38,7 +43,7 @@ class Inputs:
     def store(self) -> Any:
         from vlp.regions.store import RegionStore
 
-        return RegionStore(self.paths.regions)
+        return RegionStore(self.paths.regions, verify=True)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -70,6 +75,7 @@ class Inputs:
             lengths or self.experiment.lengths,
             m.use_phrases,
             m.use_tags,
+            self.tag_source,
         )
 
     def fingerprint(self, *parts: Any) -> str:

@@ -83,7 +83,7 @@ def pretrain(
     Raises:
         InputError: `detector` did not make the regions.
     """
-    inputs, e = Inputs(experiment, paths), experiment
+    inputs, e = Inputs(experiment, paths, experiment.pretraining.tag_source), experiment
     if detector is not None:
         carried.check(detector, inputs.store.facts)
     o = getattr(e.pretraining, stage)
@@ -95,12 +95,20 @@ def pretrain(
     source = CaptionPairs(inputs.collator("captions"), e.masking, seed, o)
     start = directory.digest(init) if init is not None else e.model.model_dump_json()
     fingerprint = inputs.fingerprint(
-        stage, o.model_dump(), e.masking.model_dump(), e.lengths.model_dump(), e.model.model_dump(), seed, start
+        stage,
+        o.model_dump(),
+        e.masking.model_dump(),
+        e.lengths.model_dump(),
+        e.model.model_dump(),
+        inputs.tag_source,
+        seed,
+        start,
     )
     result = train(step_module, model, source, o, run_dir, seed, fingerprint)
     lineage = {"init": directory.digest(init) if init else "none"}
     detector = detector or (carried.of(init) if init else None)
-    finish(model, out, run_dir, inputs, lineage, {"objectives": list(o.losses)}, detector)
+    trained = {"objectives": list(o.losses), "tag_source": inputs.tag_source}
+    finish(model, out, run_dir, inputs, lineage, trained, detector)
     return result
 
 

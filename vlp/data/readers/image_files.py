@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from PIL import Image as Pillow
 from rich.console import Console
 from rich.progress import Progress
 
+from vlp.data.archives import members, open_binary, split
 from vlp.data.readers.common import BadRecord
 from vlp.errors import ConfigError
 
@@ -33,7 +34,7 @@ class Folders:
         """
         self._folders = [root / folder for folder in folders]
         for folder in self._folders:
-            if not folder.is_dir():
+            if not folder.is_dir() and split(folder / "_") is None:
                 raise ConfigError(f"data.images: there is no folder {folder}")
         self._listed: dict[Path, frozenset[str]] = {}
 
@@ -48,9 +49,17 @@ class Folders:
 
     def _names(self, folder: Path) -> frozenset[str]:
         if folder not in self._listed:
-            here = folder.is_dir()
-            self._listed[folder] = frozenset(path.name for path in folder.iterdir()) if here else frozenset()
+            self._listed[folder] = frozenset(_listed(folder))
         return self._listed[folder]
+
+
+def _listed(folder: Path) -> Iterator[str]:
+    """Names of what lies in a folder, or in a folder of a tar archive."""
+    if folder.is_dir():
+        yield from (path.name for path in folder.iterdir())
+    elif (inside := split(folder / "_")) is not None:
+        archive, name = inside
+        yield from (p.name for p in map(PurePosixPath, members(archive)) if p.parent == PurePosixPath(name).parent)
 
 
 class Sizes:
@@ -89,7 +98,7 @@ def probe(path: Path) -> tuple[int, int] | BadRecord:
     PNG: its checksums. JPEG: it ends with its end mark; where it does not, and for other formats, it is decoded.
     """
     try:
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             with Pillow.open(file) as image:
                 size, form = image.size, image.format
                 if form == "PNG":

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from pathlib import Path
 
 from vlp.config.regions import Selection
 from vlp.errors import ConfigError, InputError
 from vlp.regions.detectors.base import Detector
 
-OWN_RULE = ("small", "vinvl")
+VINVL = ("vinvl", "vinvl_released", "vinvl_readme", "vinvl_demo")
+"""`vinvl` is `vinvl_released`; the others are its recipes (recipes.py)."""
+OWN_RULE = ("small", *VINVL)
 """Their weights or recipe say which boxes become regions."""
 
 
@@ -37,9 +38,10 @@ def build(name: str, weights: Path | None, device: str = "cpu", selection: Selec
         if device != "cpu":
             raise ConfigError(f"regions.extraction.device: the detector small runs on the cpu, not on {device}")
         return small.build(_wanted(name, weights))
-    if name == "vinvl":
-        file = _wanted(name, weights)
-        return importlib.import_module("vlp.regions.detectors.vinvl").build(file, device)
+    if name in VINVL:
+        from vlp.regions.detectors import vinvl
+
+        return vinvl.build(_wanted(name, weights), device, name)
     from vlp.regions.detectors import torchvision_models
 
     known = torchvision_models.names()

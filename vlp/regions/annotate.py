@@ -1,0 +1,84 @@
+"""Ground-truth tags into a store that is there: its rows are copied as bytes, not made again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from vlp.errors import InputError
+from vlp.files import atomic
+from vlp.regions.layout import INDEX_DIGEST, TRUTH, image_digest, index_digest, write_truth
+from vlp.regions.manifest import read_manifest, write_manifest
+from vlp.regions.shard import Shard
+from vlp.regions.store import RegionStore
+
+
+def truth_tags(images: Iterable[str], objects: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Image -> class names of its annotated objects, each once, in the order of the `objects` table.
+
+    Args:
+        images: ids of the annotated images; one without an object has no tags.
+        objects: rows of the `objects` table; those of other images are passed over.
+    """
+    found: dict[str, dict[str, None]] = {image_id: {} for image_id in images}
+    for row in objects:
+        if row["image_id"] in found:
+            found[row["image_id"]][row["class_name"]] = None
+    return {image_id: list(names) for image_id, names in found.items()}
+
+
+def annotate(store: Path, truth: Mapping[str, Sequence[str]], out: Path) -> int:
+    """Write the store `out` = `store` with these ground-truth tags -> number of its images that have them.
+
+    Tags that `store` had are replaced; images that `truth` does not name are not annotated. `out` may be `store`.
+
+    Raises:
+        InputError: `store` is damaged, `truth` names none of its images, the disk is full.
+    """
+    count = sum(image_id in truth for image_id in RegionStore(store).image_ids)
+    if not count:
+        problem = "the ground truth names none of its images."
+        raise InputError(store, problem, "Name the tables that this store was made from.")
+    if not store.is_dir():
+        _annotate_file(store, truth, out)
+        return count
+    if out.resolve() == store.resolve():
+        raise InputError(store, "a store of many files is not changed in place.", "Name another folder with --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    for entry in read_manifest(store).shards:
+        _annotate_file(store / entry.file, truth, out / entry.file)
+    write_manifest(out)
+    return count
+
+
+def _annotate_file(path: Path, truth: Mapping[str, Sequence[str]], out: Path) -> None:
+    shard = Shard(path)
+    if (image_id := next(shard.damaged(), None)) is not None:  # new checksums would hide it
+        raise InputError(path, "the bytes do not give the checksum.", "Write the store again.", row=image_id)
+    ids = [name.decode() for name in shard.ids.tolist()]
+    tags = [list(dict.fromkeys(truth[i])) if i in truth else None for i in ids]
+    with atomic(out) as temporary:
+        shutil.copyfile(path, temporary)
+        with h5py.File(temporary, "r+", locking=False) as file:
+            for name in TRUTH:
+                if name in file:
+                    del file[name]
+            if any(t is not None for t in tags):
+                write_truth(file, tags)
+            file["checksums"][...] = _checksums(shard, ids, tags)  # type: ignore[index]
+            file.attrs[INDEX_DIGEST] = index_digest(file)
+
+
+def _checksums(shard: Shard, ids: Sequence[str], tags: Sequence[Sequence[str] | None]) -> Any:
+    digests = []
+    for at, (image_id, truth) in enumerate(zip(ids, tags, strict=True)):
+        start, stop = (int(v) for v in shard.offsets[at : at + 2])
+        data = {name: column[start:stop].tobytes() for name, column in shard.columns.items()}
+        width, height = (int(v) for v in shard.sizes[at])
+        digests.append(image_digest(image_id, (width, height), data, truth))
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)

@@ -1,0 +1,168 @@
+"""A region store of many files: a folder with a manifest that names each file's range, size and digests.
+
+The manifest is written last, and its digest is that of the store: nobody has to read terabytes to know them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vlp.errors import InputError
+from vlp.files import STORE_MANIFEST, atomic, raise_if_full, read_json, sha256, write_json
+from vlp.regions.shard import Shard
+
+FORMAT = "vlp-regions-folder/1"
+_REMEDY = "Write the manifest again: vlp regions manifest."
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the store."""
+
+    file: str
+    start: int
+    """Number of its first image in the store"""
+    stop: int
+    """One past its last image"""
+    rows: int
+    bytes: int
+    sha256: str
+    index_sha256: str
+    """Of its ids, sizes, offsets, names and checksums: compared each time the file is opened."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    folder: Path
+    shards: tuple[Entry, ...]
+
+    @property
+    def path(self) -> Path:
+        return self.folder / STORE_MANIFEST
+
+    def open(self, entry: Entry) -> Shard:
+        """Raises InputError: the file is missing or is not the one that the manifest tells of."""
+        path = self.folder / entry.file
+        if not path.is_file():
+            raise InputError(self.path, "the file is missing in the folder.", "Copy it there again.", row=entry.file)
+        if path.stat().st_size != entry.bytes:
+            found = f"{path.stat().st_size:,} bytes, wanted {entry.bytes:,}."
+            raise InputError(path, f"the file is cut short or another one: {found}", "Copy or write it again.")
+        shard = Shard(path)
+        if (shard.index_sha256, len(shard), shard.rows) != (entry.index_sha256, entry.stop - entry.start, entry.rows):
+            raise InputError(path, "the file is not the one that the manifest tells of.", _REMEDY)
+        return shard
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises InputError: there is none, or it is damaged."""
+    path = folder / STORE_MANIFEST
+    if not path.exists():
+        raise InputError(path, "the folder has no manifest: it is no region store, or not yet a whole one.", _REMEDY)
+    value = read_json(path)
+    try:
+        if value["format"] != FORMAT:
+            raise InputError(path, f"the format is {value['format']!r}, wanted {FORMAT!r}.", _REMEDY)
+        shards = tuple(_entry(path, row) for row in value["shards"])
+    except (KeyError, TypeError) as error:
+        raise InputError(path, f"not a manifest of a region store ({error}).", _REMEDY) from error
+    if not shards or [e.start for e in shards] != [0, *(e.stop for e in shards[:-1])]:
+        raise InputError(path, "the ranges of the files do not follow one another.", _REMEDY)
+    return Manifest(folder, shards)
+
+
+def write_manifest(folder: Path) -> Manifest:
+    """Make the store of the folder's *.h5 files, in the order of their names; every byte is read once.
+
+    Raises:
+        InputError: there is no such file, one is damaged or unlike the others, or an image comes twice.
+    """
+    from vlp.regions.store import RegionStore
+
+    files = sorted(path for path in folder.glob("*.h5") if not path.name.startswith("."))
+    if not files:
+        raise InputError(folder, "the folder has no *.h5 file.", "Name the folder of the region shards.")
+    entries: list[Entry] = []
+    for path in files:
+        shard, start = Shard(path), entries[-1].stop if entries else 0
+        if shard.index_sha256 is None:
+            raise InputError(path, "the file was written before files had a digest of their index.", "Write it again.")
+        if (image_id := next(shard.damaged(), None)) is not None:
+            raise InputError(path, "the bytes do not give the checksum.", "Write it again.", row=image_id)
+        size, digest = path.stat().st_size, sha256(path)
+        entries.append(Entry(path.name, start, start + len(shard), shard.rows, size, digest, shard.index_sha256))
+    shown = {"format": FORMAT, "images": entries[-1].stop, "rows": sum(e.rows for e in entries)}
+    (folder / STORE_MANIFEST).unlink(missing_ok=True)  # the old one may tell of files that are no more
+    write_json(folder / STORE_MANIFEST, {**shown, "shards": [asdict(entry) for entry in entries]})
+    try:
+        store = RegionStore(folder)
+        store.index(store.image_ids[0]) if len(store) else None  # the search for ids finds those that come twice
+    except InputError:
+        (folder / STORE_MANIFEST).unlink()
+        raise
+    return read_manifest(folder)
+
+
+def stage(store: Path, folder: Path) -> Path:
+    """Copy a store, a file or a folder, into `folder` on a local disk -> the copy's path.
+
+    Digests are compared with the manifest while bytes are copied; files that are there and whole are kept, so a copy
+    that was stopped goes on. The manifest comes last: before, the copy is no store.
+
+    Raises:
+        InputError: a file does not give its digest, the disk is too small.
+    """
+    target = folder / store.name
+    if not store.is_dir():
+        Shard(store)
+        _copy(store, target, None)
+        return target
+    manifest = read_manifest(store)
+    target.mkdir(parents=True, exist_ok=True)
+    for entry in manifest.shards:
+        there = target / entry.file
+        if there.is_file() and there.stat().st_size == entry.bytes and sha256(there) == entry.sha256:
+            continue
+        _copy(store / entry.file, there, entry.sha256)
+    _copy(manifest.path, target / STORE_MANIFEST, sha256(manifest.path))
+    return target
+
+
+def _copy(source: Path, target: Path, wanted: str | None) -> None:
+    if not source.is_file():
+        raise InputError(source, "the file is missing.", "Copy it there again.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    size, free = source.stat().st_size, shutil.disk_usage(target.parent).free
+    if size > free:
+        remedy = "Free some space or name another disk."
+        raise InputError(target, f"the disk is full: {free / 2**20:.0f} MiB free, {size / 2**20:.0f} wanted.", remedy)
+    digest = hashlib.sha256()
+    try:
+        with atomic(target) as temporary, source.open("rb") as read, temporary.open("wb") as write:
+            while block := read.read(_BLOCK):
+                digest.update(block)
+                write.write(block)
+            write.flush()
+            os.fsync(write.fileno())
+            if wanted is not None and digest.hexdigest() != wanted:
+                raise InputError(source, "the bytes do not give the digest of the manifest.", "Write the file again.")
+    except OSError as error:
+        raise_if_full(error, target)
+        raise
+
+
+def _entry(path: Path, row: Mapping[str, Any]) -> Entry:
+    wanted = {"file": str, "start": int, "stop": int, "rows": int, "bytes": int, "sha256": str, "index_sha256": str}
+    for name, kind in wanted.items():
+        if not isinstance(row[name], kind):
+            raise InputError(path, f"{name} is not a {kind.__name__}.", _REMEDY, row=str(row.get("file")))
+    if Path(row["file"]).name != row["file"]:
+        raise InputError(path, "a file of the store must lie in its folder.", _REMEDY, row=row["file"])
+    return Entry(**{name: row[name] for name in wanted})
