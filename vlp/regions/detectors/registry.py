@@ -18,8 +18,9 @@ def build(name: str, weights: Path | None, device: str = "cpu", selection: Selec
     """The detector `name` with its weights.
 
     Args:
-        name: `small` (trained by `vlp regions train`), `vinvl`, a detection model of torchvision, or the directory of a
-            transformers model or its name in the cache on this disk. Nothing is fetched.
+        name: `small` (trained by `vlp regions train`), `vinvl` or one of its recipes (`vinvl_readme`), a
+            detection model of torchvision, or the directory of a transformers model or its name in the cache on this
+            disk. Nothing is fetched.
         weights: the file; not for transformers directories.
         selection: which boxes become regions; None: the detector's default.
 
@@ -27,7 +28,8 @@ def build(name: str, weights: Path | None, device: str = "cpu", selection: Selec
         InputError: no such detector or weights; the message says how to get them.
         ConfigError: `selection` for a detector with a rule of its own.
     """
-    if selection is not None and name in OWN_RULE:
+    is_vinvl = name.split("_")[0] == "vinvl"
+    if selection is not None and (is_vinvl or name in OWN_RULE):
         raise ConfigError(f"regions.pretrained.selection: the detector {name} has a rule of its own")
     if device != "cpu":
         _check_cuda(device)
@@ -37,9 +39,9 @@ def build(name: str, weights: Path | None, device: str = "cpu", selection: Selec
         if device != "cpu":
             raise ConfigError(f"regions.extraction.device: the detector small runs on the cpu, not on {device}")
         return small.build(_wanted(name, weights))
-    if name == "vinvl":
+    if is_vinvl:
         file = _wanted(name, weights)
-        return importlib.import_module("vlp.regions.detectors.vinvl").build(file, device)
+        return importlib.import_module("vlp.regions.detectors.vinvl").build(file, device, name)
     from vlp.regions.detectors import torchvision_models
 
     known = torchvision_models.names()
