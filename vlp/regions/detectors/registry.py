@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from pathlib import Path
 
 from vlp.config.regions import Selection
 from vlp.errors import ConfigError, InputError
 from vlp.regions.detectors.base import Detector
 
-VINVL = ("vinvl", "vinvl_released", "vinvl_readme", "vinvl_demo")
-"""`vinvl` is `vinvl_released`; the others are its recipes (recipes.py)."""
-OWN_RULE = ("small", *VINVL)
+OWN_RULE = ("small", "vinvl")
 """Their weights or recipe say which boxes become regions."""
 
 
@@ -19,8 +18,9 @@ def build(name: str, weights: Path | None, device: str = "cpu", selection: Selec
     """The detector `name` with its weights.
 
     Args:
-        name: `small` (trained by `vlp regions train`), `vinvl`, a detection model of torchvision, or the directory of a
-            transformers model or its name in the cache on this disk. Nothing is fetched.
+        name: `small` (trained by `vlp regions train`), `vinvl` or one of its recipes (`vinvl_readme`), a
+            detection model of torchvision, or the directory of a transformers model or its name in the cache on this
+            disk. Nothing is fetched.
         weights: the file; not for transformers directories.
         selection: which boxes become regions; None: the detector's default.
 
@@ -28,7 +28,8 @@ def build(name: str, weights: Path | None, device: str = "cpu", selection: Selec
         InputError: no such detector or weights; the message says how to get them.
         ConfigError: `selection` for a detector with a rule of its own.
     """
-    if selection is not None and name in OWN_RULE:
+    is_vinvl = name.split("_")[0] == "vinvl"
+    if selection is not None and (is_vinvl or name in OWN_RULE):
         raise ConfigError(f"regions.pretrained.selection: the detector {name} has a rule of its own")
     if device != "cpu":
         _check_cuda(device)
@@ -38,10 +39,9 @@ def build(name: str, weights: Path | None, device: str = "cpu", selection: Selec
         if device != "cpu":
             raise ConfigError(f"regions.extraction.device: the detector small runs on the cpu, not on {device}")
         return small.build(_wanted(name, weights))
-    if name in VINVL:
-        from vlp.regions.detectors import vinvl
-
-        return vinvl.build(_wanted(name, weights), device, name)
+    if is_vinvl:
+        file = _wanted(name, weights)
+        return importlib.import_module("vlp.regions.detectors.vinvl").build(file, device, name)
     from vlp.regions.detectors import torchvision_models
 
     known = torchvision_models.names()
