@@ -87,7 +87,7 @@ def test_a_failed_command_leaves_no_file(chain: dict[str, Path]) -> None:
 def test_show_draws_the_graph() -> None:
     shown = CliRunner().invoke(phrase_commands.app, ["show", "a man riding a big wave"])
     assert shown.exit_code == 0
-    assert "relation  (man, ride, wave)" in shown.output and "ride → wave" in shown.output
+    assert "relation  (man, ride, wave)  man riding wave" in shown.output and "ride → wave" in shown.output
     assert "no phrase" in CliRunner().invoke(phrase_commands.app, ["show", "hello"]).output
 
 

@@ -108,6 +108,12 @@ CASES: dict[str, list[tuple[str, str]]] = {
         ("a man in a shirt and jeans", "man|in|shirt; man|in|jeans"),
         ("a drawing of a moon to the left of a star", "drawing|of|moon; moon|to the left of|star"),
         ("man holding stick", "man|hold|stick"),
+        ("a man on a surfboard riding a wave", "man|on|surfboard; man|ride|wave"),
+        ("two white teddy bears", "bear two; bear white; bear teddy"),
+        ("a fire hydrant on a street corner", "hydrant fire; hydrant|on|corner; corner street"),
+        ("a white refrigerator and brown cabinets", "refrigerator white; cabinet brown"),
+        ("a yellow school bus", "bus yellow; bus school"),
+        ("a person in a kitchen preparing food", "person|in|kitchen; person|prepare|food"),
     ],
     "words": [
         ("a man in a t-shirt and jeans", "man|in|t-shirt; man|in|jeans"),

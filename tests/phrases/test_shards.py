@@ -91,6 +91,13 @@ def test_other_texts_replace_shards_and_a_surplus_is_named(tmp_path: Path) -> No
         _run(tmp_path, changed[:48])
 
 
+def test_shards_of_other_rules_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _run(tmp_path)
+    assert _run(tmp_path).kept == 4
+    monkeypatch.setattr("vlp.phrases.parser.rules_digest", lambda: "0" * 64)
+    assert _run(tmp_path).kept == 0
+
+
 def test_damaged_or_missing_shards_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no shards"):
         list(shards.frequencies(tmp_path))

@@ -155,7 +155,7 @@ def show(
     text: Annotated[str, typer.Argument(help="A caption, a question, any sentence.")],
     parser: Annotated[str, typer.Option(help="spaCy model.")] = "en_core_web_sm",
 ) -> None:
-    """Draw the scene graph of a text and list its tuples."""
+    """Draw the scene graph of a text and list its tuples, each with the words it is made of."""
     from rich.console import Console
     from rich.tree import Tree
 
@@ -173,7 +173,9 @@ def show(
                 branch.add(f"[cyan]{relation.name}[/cyan] → [green]{relation.object.lemma}[/green]")
     console = Console(highlight=False)
     console.print(tree)
-    for phrase in graph.phrases():
-        console.print(f"{phrase.kind:9} ({', '.join(phrase.parts)})", markup=False)
+    listed = [(f"{p.kind:9} ({', '.join(p.parts)})", " ".join(text[a:b] for a, b in p.words)) for p in graph.phrases()]
+    width = max((len(tuple_) for tuple_, _ in listed), default=0)
+    for tuple_, used in listed:
+        console.print(f"{tuple_:{width}}  {used}", markup=False)
     if not graph.phrases():
         console.print("no phrase")

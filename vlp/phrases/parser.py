@@ -80,6 +80,15 @@ def model_name(name: str) -> str:
     return f"{package} {importlib.metadata.version(package)}"
 
 
+def rules_digest() -> str:
+    """Of the source of all that decides the tuples of a parsed text: shards of other rules are made again."""
+    import hashlib
+    from pathlib import Path
+
+    files = (Path(__file__).with_name(f"{n}.py") for n in ("graph", "parser", "repair", "rules", "sentence", "words"))
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
+
+
 def _package(name: str) -> str:
     import importlib.metadata
 

@@ -69,10 +69,10 @@ def plural_read_as_verb(doc: Doc, lexicon: words.Lexicon) -> None:
     """`two teddy bears`: read as a teddy that bears; the number wants a plural."""
     for token in doc[1:]:
         noun = token.nbor(-1)
-        if token.tag_ != "VBZ" or noun.dep_ != "nsubj" or noun.head != token or noun.tag_ != "NN":
+        if token.tag_ not in ("VBZ", "NNS") or noun.dep_ != "nsubj" or noun.head != token:
             continue
         several = any(c.dep_ == "nummod" and c.lower_ not in ("one", "1") for c in noun.children)
-        if several and token.lower_.removesuffix("s") in lexicon.nouns:
+        if several and noun.tag_ in ("NN", "NNP") and token.lower_.removesuffix("s") in lexicon.nouns:
             token.tag_, token.lemma_ = "NNS", token.lower_.removesuffix("s")
             left = [c for c in noun.children if c.i < noun.i]
             noun.dep_ = "compound"

@@ -59,9 +59,9 @@ def mine_shards(
     Raises:
         InputError: the folder holds shards of more texts than there are.
     """
-    from vlp.phrases.parser import model_name
+    from vlp.phrases.parser import model_name, rules_digest
 
-    parser, counts, number = model_name(model), ShardCounts(), -1
+    parser, counts, number = f"{model_name(model)} {rules_digest()[:16]}", ShardCounts(), -1
     waiting: deque[tuple[Path, dict[str, str], mine.Task[list[Row]] | None]] = deque()
     folder.mkdir(parents=True, exist_ok=True)
     with mine.workers(model, processes) as submit:
