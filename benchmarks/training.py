@@ -106,7 +106,9 @@ def random_batch(size: int, a: Architecture, seed: int, full: bool) -> Batch:
         phrase_mask_BP=torch.from_numpy(places > 0),
         image_B=torch.arange(size),
         text_B=torch.arange(size),
-        **{name: _targets(found) for name, found in masked.items()},
+        words=_targets(masked["words"]),
+        phrases=_targets(masked["phrases"]),
+        tags=_targets(masked["tags"]),
     )
     return add_negative_noise(batch, seed, 0, 0)
 
