@@ -381,7 +381,7 @@ def import_(
         value = import_tsv(folder, images, dataset or chosen.data.name, out, skipped)
         write_json(quality, value)
         _record(run, value, quality)
-    _tell_skipped(skipped)
+    _tell_skipped(skipped.images)
     _print_quality(value)
 
 
