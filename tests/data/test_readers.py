@@ -66,6 +66,18 @@ def test_every_format_fills_its_table(read: Read) -> None:
     ]
 
 
+def test_a_ref_has_its_own_split_and_keeps_its_name(read: Read, tmp_path: Path) -> None:
+    refs = published.load(tmp_path / "raw" / "refs.json")
+    for ref, own in zip(refs, ("testA", "testB", "val", "elsewhere"), strict=False):
+        ref["split"] = own
+    published.save(tmp_path / "raw" / "refs.json", refs)
+    summary, tables = read()
+    found = {(r["partition"], r["split"]) for r in tables["referring"]}
+    assert found == {("testA", "test"), ("testB", "test"), ("val", "val")}
+    reasons = {s["reason"] for s in summary["skipped"] if s["table"] == "referring"}
+    assert reasons == {"source split 'elsewhere' is not in data.split.rename"}
+
+
 def test_phrases_have_spans_in_the_caption_and_all_boxes_of_their_chain(read: Read) -> None:
     _, tables = read()
     texts = {r["caption_id"]: r["text"] for r in tables["captions"]}

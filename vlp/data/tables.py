@@ -53,7 +53,10 @@ PHRASE_BOXES = pa.schema(
     ]
 )
 OBJECTS = pa.schema([("object_id", _TEXT), ("image_id", _TEXT), ("class_name", _TEXT), ("box", _BOX), _SPLIT])
-REFERRING = pa.schema([("ref_id", _TEXT), ("image_id", _TEXT), ("text", _TEXT), ("box", _BOX), _SPLIT])
+REFERRING = pa.schema(
+    [("ref_id", _TEXT), ("image_id", _TEXT), ("text", _TEXT), ("box", _BOX), ("partition", _TEXT), _SPLIT]
+)
+"""`partition`: the data set's own name of the split; testA and testB are both `test`."""
 
 SCHEMAS: dict[str, pa.Schema] = {
     "images": IMAGES,
