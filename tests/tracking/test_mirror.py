@@ -1,3 +1,4 @@
+import hashlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 
 from tests.tracking.conftest import Make
 from vlp.config import Experiment
+from vlp.files import sha256
 from vlp.tracking import journal as journals
 from vlp.tracking import mirror, track
 
@@ -108,3 +110,69 @@ def test_a_slow_store_is_left(tracked: Experiment, capsys: pytest.CaptureFixture
     capsys.readouterr()
     with pytest.raises(TimeoutError):
         mirror.mirror(tracked, [tracked.folder / "journals" / "tables.jsonl"], patience=0.0)
+
+
+def _point(step: int, value: float, at: float) -> dict[str, Any]:
+    return {"event": "metric", "key": "loss", "step": step, "value": value, "time": at}
+
+
+def test_a_training_is_seen_while_it_runs_and_again_once(tracked: Experiment) -> None:
+    path, own = tracked.folder / "journals" / "stage1.jsonl", tracked.folder / "runs" / "stage1" / "journal.jsonl"
+    training = journals.Journal(own)
+    with track(tracked, "stage1") as run, run.training(own):
+        training.write_all([_point(step, 1.0 / step, 100.0 + step) for step in (1, 2, 3)])
+        training.write("checkpoint", step=2, path="step-2", sha256="a" * 64)
+        mirror.mirror(tracked, [path])
+        client, runs = _runs(tracked)
+        (live,) = runs["stage1"]
+        assert live.info.status == "RUNNING"
+        assert [m.step for m in client.get_metric_history(live.info.run_id, "loss")] == [1, 2, 3]
+        # Killed after step 3, back to 2: the same values again, at other times.
+        training.write_all([_point(step, 1.0 / step, 200.0 + step) for step in (3, 4)])
+        mirror.mirror(tracked, [path])
+    for _ in range(2):
+        mirror.sync(tracked)
+    (done,) = _runs(tracked)[1]["stage1"]
+    history = client.get_metric_history(done.info.run_id, "loss")
+    assert [(m.step, m.value, m.timestamp) for m in history] == [
+        (1, 1.0, 101000),
+        (2, 1 / 2, 102000),
+        (3, 1 / 3, 103000),
+        (4, 1 / 4, 204000),
+    ]
+    (model,) = client.search_logged_models([done.info.experiment_id])
+    assert (
+        model.name == "stage1-step-2" and model.tags["sha256"] == "a" * 64 and model.source_run_id == done.info.run_id
+    )
+
+
+def test_the_points_of_a_failed_training_are_kept(tracked: Experiment) -> None:
+    own = tracked.folder / "runs" / "stage1" / "journal.jsonl"
+    with pytest.raises(ValueError), track(tracked, "stage1") as run, run.training(own):
+        journals.Journal(own).write_all([_point(1, 0.5, 101.0)])
+        raise ValueError("no")
+    client, runs = _runs(tracked)
+    (failed,) = runs["stage1"]
+    assert failed.info.status == "FAILED"
+    assert [m.value for m in client.get_metric_history(failed.info.run_id, "loss")] == [0.5]
+
+
+def test_a_final_model_is_a_version_in_the_registry(tracked: Experiment) -> None:
+    out = tracked.folder / "models" / "stage1"
+    for weights in ("first", "second", "second"):
+        with track(tracked, "stage1", outputs={"model": out}, tags={"stage": "stage1"}):
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "model.safetensors").write_text(weights)
+            (out / "config.json").write_text("{}")
+    client, runs = _runs(tracked)
+    name = f"{tracked.name}.stage1"
+    versions = sorted(client.search_model_versions(f"name='{name}'"), key=lambda v: int(v.version))
+    assert [v.tags["sha256"] for v in versions] == [
+        sha256(out / "model.safetensors") if w == "second" else hashlib.sha256(w.encode()).hexdigest()
+        for w in ("first", "second")
+    ]
+    assert versions[0].tags["stage"] == "stage1" and versions[0].tags["path"] == str(out.resolve())
+    assert client.get_model_version_by_alias(name, "final").version == versions[1].version
+    assert client.get_model_version_by_alias(name, "final").run_id in {r.info.run_id for r in runs["stage1"]}
+    first = client.list_artifacts(versions[0].run_id or "", "model")
+    assert [a.path for a in first] == ["model/config.json"]

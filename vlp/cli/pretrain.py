@@ -67,7 +67,7 @@ def run(
             "run_dir": run_dir,
             "detector": detector,
         }
-        result = launch(pretrain, arguments, e.launch.pretraining, run_dir, f"{e.name}-{stage}")
-        tracked.adopt(run_dir / "journal.jsonl")
+        with tracked.training(run_dir / "journal.jsonl"):
+            result = launch(pretrain, arguments, e.launch.pretraining, run_dir, f"{e.name}-{stage}")
         for key, value in result.items():
             tracked.metric(key, value)

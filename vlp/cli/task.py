@@ -57,8 +57,8 @@ def finetune(
         tags={"stage": "fine-tuning", "task": task, "variant": variant},
         resume=(run_dir / "checkpoints").exists(),
     ) as tracked:
-        result = launch(work, arguments, e.launch.finetuning, run_dir, f"{e.name}-{name}")
-        tracked.adopt(run_dir / "journal.jsonl")
+        with tracked.training(run_dir / "journal.jsonl"):
+            result = launch(work, arguments, e.launch.finetuning, run_dir, f"{e.name}-{name}")
         for key, value in result.items():
             tracked.metric(key, value)
 

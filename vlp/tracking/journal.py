@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if resume:
             _cut_torn_line(self.path)
-        self._told = False
+        self._told, self._lock = False, threading.Lock()
         self._file = self.path.open("a" if resume else "w", encoding="utf-8")
 
     def write(self, event: str, **fields: Any) -> None:
@@ -33,8 +34,13 @@ class Journal:
     def write_all(self, events: Iterable[Event]) -> None:
         now = time.time()
         lines = [json.dumps({"time": now, **_finite(event)}, ensure_ascii=False) + "\n" for event in events]
-        self._guarded(lambda: self._file.write("".join(lines)))
-        self._guarded(self._file.flush)
+        with self._lock:
+            self._guarded(lambda: self._file.write("".join(lines)))
+            self._guarded(self._file.flush)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """The values of one step, in one write."""
+        self.write_all({"event": "metric", "key": k, "value": float(v), "step": step} for k, v in values.items())
 
     def close(self) -> None:
         self._guarded(self._file.close)
@@ -76,6 +82,12 @@ def _events(path: Path) -> Iterator[Event]:
 def number(event: Event) -> float:
     """The value of a metric event; "NaN", "Infinity" stand as text, for JSON has no such numbers."""
     return float(event["value"])
+
+
+def points(events: Iterable[Event]) -> dict[tuple[str, int | None], Event]:
+    """(key, step) -> its metric event. A point that was logged twice, because a killed training went back to its
+    checkpoint, counts once, with its last value."""
+    return {(e["key"], e.get("step")): e for e in events if e["event"] == "metric"}
 
 
 def attempts(events: Iterable[Event]) -> list[list[Event]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import platform
@@ -19,6 +20,7 @@ import yaml
 from vlp.config import Experiment
 from vlp.launch.driver import alive
 from vlp.tracking import journal as journals
+from vlp.tracking.models import Models
 from vlp.tracking.run import config_digest, flatten
 
 if TYPE_CHECKING:
@@ -70,16 +72,32 @@ def follow(experiment: Experiment, driver: int, every: float = 10.0) -> None:
 
     One process for a whole workflow: MLflow takes seconds to import, too many to pay in every rule.
     """
-    folder, done = experiment.folder / "journals", {}
+    folder = experiment.folder / "journals"
+    done: dict[Path, int] = {}
+    trainings: dict[Path, Path | None] = {}
     running = True
     while running:
         running = alive(driver)
-        changed = {p: p.stat().st_mtime_ns for p in sorted(folder.glob("*.jsonl"))}
+        changed = {p: _changed_at(p, trainings.get(p)) for p in sorted(folder.glob("*.jsonl"))}
         late = [p for p, at in changed.items() if done.get(p) != at]
+        trainings |= {p: _training(journals.read(p), experiment.folder) for p in late}
         if late and mirror_quietly(experiment, late):
             done |= {p: changed[p] for p in late}
         if running:
             time.sleep(every)
+
+
+def _changed_at(path: Path, training: Path | None) -> int:
+    return max(p.stat().st_mtime_ns for p in (path, training) if p is not None and p.exists())
+
+
+def _training(events: list[journals.Event], folder: Path) -> Path | None:
+    """The journal of the training at work in this run; None: it is over, and its points are in the run's own."""
+    attempts = journals.attempts(events)
+    last = attempts[-1] if attempts else []
+    if not last or last[-1]["event"] == "run_end":
+        return None
+    return next((folder / e["path"] for e in reversed(last) if e["event"] == "training"), None)
 
 
 def mirror(experiment: Experiment, paths: Iterable[Path], patience: float = PATIENCE) -> None:
@@ -128,9 +146,13 @@ class _Store:
         run_id = self._find("vlp.run", start["run"]) or self._make_child(starts[0])
         run = self.client.get_run(run_id)
         done = int(run.data.tags.get("vlp.lines", "0"))
+        training = _training(events, self._folder)
+        live = journals.read(training) if training is not None and training.exists() else []
         self._params(run_id, start["params"], run.data.params)
-        self._metrics(run_id, events, done)
+        self._metrics(run_id, events, live, done, json.loads(run.data.tags.get("vlp.steps", "{}")))
         self._files(run_id, events, done)
+        models = Models(self.client, self.id, self._experiment, self._in_time)
+        models.bring(run_id, start, events, live, [e for e in events[done:] if e["event"] == "output"])
         status, end = _status(events)
         self._tags(run_id, {"vlp.lines": str(len(events)), **_start_tags(start)})
         if status == "RUNNING":
@@ -168,19 +190,34 @@ class _Store:
             self._in_time()
             self.client.log_batch(run_id, params=new[at : at + _PARAMS])
 
-    def _metrics(self, run_id: str, events: list[journals.Event], done: int) -> None:
+    def _metrics(
+        self, run_id: str, events: list[journals.Event], live: list[journals.Event], done: int, marks: dict[str, int]
+    ) -> None:
+        """Send the points that the store lacks.
+
+        Args:
+            live: the journal of a training at work, whose points are not in `events` yet.
+            done: lines of `events` that are in the store.
+            marks: key -> its last step in the store. A killed training goes over some steps again: the same points at
+                other times, which the store would take for new ones.
+        """
         from mlflow.entities import Metric, RunTag
 
-        lines = [(i, e) for i, e in enumerate(events) if e["event"] == "metric" and i >= done]
-        for at in range(0, len(lines), _BATCH):
+        once = [e for e in events[done:] if e["event"] == "metric" and e.get("step") is None]
+        steps = journals.points([*events, *live]).values()
+        new = [e for e in steps if e.get("step") is not None and e["step"] > marks.get(e["key"], -1)]
+        new.sort(key=lambda e: e["step"])  # stable: a kill between two batches leaves no hole behind a mark
+        points = once + new
+        for at in range(0, len(points), _BATCH):
             self._in_time()
-            part = lines[at : at + _BATCH]
-            points = [
-                Metric(_key(e["key"]), journals.number(e), int(e["time"] * 1000), e.get("step") or 0) for _, e in part
-            ]
+            part = points[at : at + _BATCH]
             # Points sent twice (a kill between the two writes) are one: the store's key is (key, time, step, value).
-            self.client.log_batch(run_id, metrics=points)
-            self.client.log_batch(run_id, tags=[RunTag("vlp.lines", str(part[0][0]))])
+            self.client.log_batch(
+                run_id,
+                [Metric(_key(e["key"]), journals.number(e), int(e["time"] * 1000), e.get("step") or 0) for e in part],
+            )
+            marks = marks | {e["key"]: e["step"] for e in part if e.get("step") is not None}
+            self.client.log_batch(run_id, tags=[RunTag("vlp.steps", json.dumps(marks))])
 
     def _files(self, run_id: str, events: list[journals.Event], done: int) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag

@@ -21,6 +21,7 @@ from typing import Any
 from vlp.config import Experiment
 from vlp.files import sha256
 from vlp.tracking import journal as journals
+from vlp.tracking.system import sampled
 
 Paths = Mapping[str, str | Path]
 FOLLOWED = "VLP_TRACKING_FOLLOWED"
@@ -37,7 +38,8 @@ class Run:
     def __init__(self, journal: journals.Journal, folder: Path, key: str, seen: list[journals.Event]) -> None:
         self.key = key
         self._journal, self._folder = journal, folder
-        self._points = {(e["key"], e.get("step")) for e in seen if e["event"] == "metric"}
+        self._points = set(journals.points(seen))
+        self._checkpoints = {e["step"] for e in seen if e["event"] == "checkpoint"}
 
     def metric(self, key: str, value: float, step: int | None = None) -> None:
         self._points.add((key, step))
@@ -46,12 +48,28 @@ class Run:
     def series(self, key: str, step: int, value: float) -> None:
         self.metric(key, value, step)
 
+    def last_step(self, key: str) -> int:
+        """The last step that has a point of `key`; -1: none."""
+        return max((step for k, step in self._points if k == key and step is not None), default=-1)
+
     def artifact(self, path: str | Path) -> None:
         """A file that the mirror copies into MLflow, if it is a small json, png, html, csv or yaml."""
         self._journal.write("artifact", **describe(path, self._folder))
 
+    @contextlib.contextmanager
+    def training(self, path: str | Path) -> Iterator[None]:
+        """While a training runs whose journal is `path`: the mirror reads it as it grows; in the end it is adopted.
+
+        Also when the training fails: what it has logged is not lost.
+        """
+        self._journal.write("training", path=relative(path, self._folder))
+        try:
+            yield
+        finally:
+            self.adopt(path)
+
     def adopt(self, path: str | Path) -> int:
-        """Take over the metrics of a training journal; returns how many points were new.
+        """Take over the metrics and checkpoints of a training journal; returns how many points were new.
 
         A point (key, step) that was logged twice, because a killed training went back to its checkpoint, counts once
         with its last value; points that an earlier attempt of this run has adopted are not added again.
@@ -59,14 +77,13 @@ class Run:
         path = Path(path)
         if not path.exists():
             return 0
-        points = {(e["key"], e.get("step")): e for e in journals.read(path) if e["event"] == "metric"}
-        new = [
-            {"event": "metric", "key": e["key"], "value": e["value"], "step": e.get("step"), "time": e["time"]}
-            for point, e in points.items()
-            if point not in self._points
-        ]
+        events = journals.read(path)
+        points = journals.points(events)
+        saved = {e["step"]: e for e in events if e["event"] == "checkpoint" and e["step"] not in self._checkpoints}
+        new = [e for point, e in points.items() if point not in self._points]
         self._points.update(points)
-        self._journal.write_all(new)
+        self._checkpoints.update(saved)
+        self._journal.write_all([*new, *saved.values()])
         return len(new)
 
 
@@ -98,7 +115,7 @@ def track(
     status, problem = "FINISHED", None
     began = time.monotonic()
     try:
-        with _sigterm_raises():
+        with _sigterm_raises(), sampled(run):
             yield run
             for kind, named in (("input", inputs), ("output", outputs)):
                 for name, file in (named or {}).items():

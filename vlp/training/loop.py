@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
@@ -22,8 +21,9 @@ from vlp.batching.batch import Batch
 from vlp.batching.order import DROPOUT, generator, grouped_indices
 from vlp.config.training import Optimisation
 from vlp.errors import VlpError
-from vlp.files import atomic, read_json, write_json
+from vlp.files import atomic, read_json, sha256, write_json
 from vlp.objectives import LossSum
+from vlp.tracking.journal import Journal
 from vlp.training import checkpoint
 from vlp.training.engine import initialise
 from vlp.training.meter import Meter, peak_memory, peak_rate, shown
@@ -49,21 +49,6 @@ class Selection:
 
     score: Callable[[], float]
     times: int
-
-
-class Journal:
-    """Metrics of a training run, one JSON line each, written by rank 0."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        now = time.time()
-        for key, value in values.items():
-            line = {"event": "metric", "key": key, "step": step, "value": value, "time": now}
-            self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
 
 
 def train(
@@ -103,7 +88,7 @@ def train(
         best.clear()
     dist.barrier()
     points = _evaluation_points(total, selection.times) if selection else set()
-    journal = Journal(run_dir / "journal.jsonl") if rank == 0 else None
+    journal = Journal(run_dir / "journal.jsonl", resume=True) if rank == 0 else None
     device, began, saved = engine.device, time.monotonic(), time.monotonic()
     meter = Meter(step_module, world, peak_rate(device, o.precision))
     log = Log(total, o.batch_size, start)
@@ -139,20 +124,24 @@ def train(
                 engine.step()
             if journal and ((step + 1) % o.log_every == 0 or step + 1 == total):
                 values |= {"learning_rate": learning_rate(o, step, total), **log.rates(step + 1), **meter.rates()}
-                journal.write(step + 1, values)
+                journal.metrics(step + 1, values)
                 log.show(step + 1, values)
             if selection and step + 1 in points:
                 step_module.eval()
                 score = selection.score()
                 step_module.train()
                 if rank == 0 and journal:
-                    journal.write(step + 1, {"val_score": score})
+                    journal.metrics(step + 1, {"val_score": score})
                     best.offer(model, step + 1, score)
             due = torch.tensor([float(time.monotonic() - saved > 60 * o.checkpoint_minutes)], device=device)
             if world > 1:
                 dist.broadcast(due, 0)
             if due.item() and step + 1 < total:
-                checkpoint.save(engine, folder, step + 1, fingerprint, o.keep_checkpoints, {})
+                saved_to = checkpoint.save(engine, folder, step + 1, fingerprint, o.keep_checkpoints, {})
+                if journal:
+                    journal.write(
+                        "checkpoint", step=step + 1, path=saved_to.name, sha256=sha256(saved_to / checkpoint.MANIFEST)
+                    )
                 saved = time.monotonic()
     step_module.eval()
     result = {
