@@ -46,7 +46,8 @@ def test_every_format_fills_its_table(read: Read) -> None:
     summary, tables = read()
     assert summary["skipped"] == summary["skipped_counts"] == summary["changed_counts"] == summary["notes"] == []
     assert tables["images"][0] == {
-        "image_id": "toy/04", "path": "images/04.jpg", "width": 60, "height": 40, "split": "test",
+        "image_id": "toy/04", "path": "images/04.jpg", "width": 60, "height": 40,
+        "coco_id": None, "flickr_id": None, "vg_id": None, "split": "test",
     }  # fmt: skip
     assert summary["counts"]["images"] == {"train": 2, "val": 1, "test": 1}
     assert summary["counts"]["phrase_boxes"] == {"train": 8, "val": 4, "test": 4}

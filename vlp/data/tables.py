@@ -24,8 +24,18 @@ _BOX = pa.list_(pa.float32())
 _SPLIT = ("split", _TEXT)
 
 IMAGES = pa.schema(
-    [("image_id", _TEXT), ("path", _TEXT), ("width", pa.int32()), ("height", pa.int32()), _SPLIT],
+    [
+        ("image_id", _TEXT),
+        ("path", _TEXT),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("coco_id", _TEXT),
+        ("flickr_id", _TEXT),
+        ("vg_id", _TEXT),
+        _SPLIT,
+    ]
 )
+"""The photo's id in COCO, on Flickr, in Visual Genome: null if unknown, decimal without leading zeros."""
 CAPTIONS = pa.schema([("caption_id", _TEXT), ("image_id", _TEXT), ("text", _TEXT), _SPLIT])
 QUESTIONS = pa.schema(
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,9 @@ def read_experiment(experiment: Experiment, out: str | Path, progress: bool = Fa
     images = choose(entries(files["captions"]), data, root, report, progress)
     records: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
     records["images"] = [
-        {"image_id": i.image_id, "path": i.path, "width": i.width, "height": i.height, "split": i.split} for i in images
+        {"image_id": i.image_id, "path": i.path, "width": i.width, "height": i.height, "split": i.split}
+        | asdict(i.origin)
+        for i in images
     ]
     records["captions"] = list(_captions(images, report))
     for table, source in files.items():

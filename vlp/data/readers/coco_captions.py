@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from vlp.data.readers.common import BadRecord, Once, field, list_in, read_object, text_of
 from vlp.data.readers.images import Caption, Entry
+from vlp.data.readers.origins import Origin, coco_id, flickr_id
 from vlp.data.readers.source import Files
 from vlp.errors import ConfigError
 
@@ -36,7 +37,9 @@ def read(files: Files) -> list[Entry]:
                     raise BadRecord("duplicate image", f"id {number}")
                 base = PurePosixPath(name).name
                 names = (name,) if base == name else (name, base)
-                of_number[number] = Entry(path, row, names, number, split)
+                address = record.get("flickr_url")
+                photo = flickr_id(address) if isinstance(address, str) else None
+                of_number[number] = Entry(path, row, names, number, split, origin=Origin(coco_id(name), photo))
         for row, record in enumerate(list_in(value, path, "annotations")):
             with report.record("captions", path, row):
                 number = field(record, "image_id", int)

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from vlp.config.data import Data
 from vlp.data.readers.common import BadRecord, LeftOut, Report, Row
 from vlp.data.readers.image_files import Folders, Sizes
+from vlp.data.readers.origins import UNKNOWN, Origin
 from vlp.data.tables import SPLITS
 from vlp.errors import ConfigError, InputError
 
@@ -44,6 +45,7 @@ class Entry:
     split: str
     """The source's split."""
     captions: list[Caption] = field(default_factory=list)
+    origin: Origin = UNKNOWN
 
     @property
     def key(self) -> str:
@@ -62,6 +64,7 @@ class Image:
     """All of the source, in its order: the caption's number in its id is its place here."""
     file: Path
     row: Row
+    origin: Origin = UNKNOWN
 
     def caption_id(self, index: int) -> str:
         return f"{self.image_id}#{index}"
@@ -191,7 +194,7 @@ def _divide(located: dict[str, list[Located]], data: Data, root: Path, lost: _Lo
             else:
                 relative = path.relative_to(root).as_posix()
                 captions = tuple(entry.captions)
-                images.append(Image(image_id, relative, *size, split, captions, entry.file, entry.row))
+                images.append(Image(image_id, relative, *size, split, captions, entry.file, entry.row, entry.origin))
     if extra:
         if len(found["train"]) <= extra:
             raise ConfigError(

@@ -1,4 +1,5 @@
-"""Karpathy's splits of Flickr30k and COCO: `{"images": [{filename, filepath?, cocoid?, split, sentences: [{raw}]}]}`.
+"""Karpathy's splits of Flickr30k and COCO: `{"images": [{filename, filepath?, cocoid?, split, sentences: [{raw}]}],
+"dataset": "coco"}`.
 
 Role: `captions`, one file. Rows are indices in `images`; a caption's row names its place in `sentences` too.
 """
@@ -7,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from vlp.data.readers.common import BadRecord, Once, field, read_list, text_of
+from vlp.data.readers.common import BadRecord, Once, field, list_in, read_object, text_of
 from vlp.data.readers.images import Caption, Entry
+from vlp.data.readers.origins import of_file
 from vlp.data.readers.source import Files
 
 ROLES = ("captions",)
@@ -18,7 +20,9 @@ def read(files: Files) -> list[Entry]:
     entries: list[Entry] = []
     for _, path in files.of("captions"):
         once = Once("caption")
-        for row, record in enumerate(read_list(path, "images", _slim)):
+        value = read_object(path, _slim)
+        data_set = value.get("dataset") if isinstance(value, dict) else None
+        for row, record in enumerate(list_in(value, path, "images")):
             with files.report.record("images", path, row):
                 name = text_of(record, "filename", "file name")
                 folder = record.get("filepath")
@@ -29,7 +33,7 @@ def read(files: Files) -> list[Entry]:
                     _caption(sentence, record, f"{row}, sentence {i}", once)
                     for i, sentence in enumerate(field(record, "sentences", list))
                 ]
-                entries.append(Entry(path, row, names, number, split, captions))
+                entries.append(Entry(path, row, names, number, split, captions, of_file(name, data_set)))
     return entries
 
 
