@@ -10,6 +10,7 @@ from vlp.config.launch import Launch, Tracking
 from vlp.config.model import Masking, Model
 from vlp.config.phrases import Lengths, Phrases, Vocabulary
 from vlp.config.regions import Regions
+from vlp.config.report import Report
 from vlp.config.tasks import Tasks
 from vlp.config.training import Pretraining
 
@@ -28,6 +29,7 @@ class Experiment(Part):
     masking: Masking = Masking()
     pretraining: Pretraining
     tasks: Tasks = Tasks()
+    report: Report = Report()
     launch: Launch = Field(default=Launch(), json_schema_extra=stated("local"))
     tracking: Tracking = Field(default=Tracking(), json_schema_extra=stated("local"))
     sources: dict[str, str] = Field(default={}, json_schema_extra=stated("local"))

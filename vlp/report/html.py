@@ -15,7 +15,7 @@ from markupsafe import Markup
 from vlp.config import Experiment, provenance
 from vlp.errors import InputError
 from vlp.files import read_json
-from vlp.report import figures, ledger, published, results
+from vlp.report import figures, ledger, paper, published, results
 from vlp.report.results import Row
 from vlp.tracking import journal as journals
 
@@ -83,6 +83,7 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
     page = jinja2.Environment(
         loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     ).get_template("template.html")
+    counted = read_json(statistics)
     split = "test" if any(row.split == "test" for row in rows) else "val"
     folder, values = experiment.folder, provenance.origins(experiment)
     events = {p.stem: journals.read(p) for p in sorted((folder / "journals").glob("*.jsonl"))}
@@ -94,10 +95,15 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         sections=sections(rows),
         explained=EXPLAINED,
         published=published.tables(),
+        paper_tables=paper.tables(
+            rows, (counted["regions"] or {}).get("detector"), experiment.report.tolerances.model_dump()
+        ),
+        grades=paper.GRADES,
         comparable=any(row.published is not None for row in rows),
+        anchor=anchor,
         charts=charts(folder),
         costs=read_costs(costs),
-        statistics=read_json(statistics),
+        statistics=counted,
         gallery=gallery(experiment, split),
         ledger=ledger.by_group(ledger.load()),
         in_use=ledger.in_use,
@@ -109,9 +115,15 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         artefacts=artefacts(events),
         config=yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False),
         number=number,
+        figure=figure,
         size=size,
         duration=duration,
     )
+
+
+def anchor(row: Row) -> str:
+    """Id of a row's place in the page."""
+    return "row-" + re.sub(r"[^a-z0-9]+", "-", "-".join((*row.key, str(row.seed))).lower()).strip("-")
 
 
 def headlines(rows: Iterable[Row], split: str) -> list[tuple[str, Row, Markup]]:
@@ -246,6 +258,11 @@ def artefacts(events: Mapping[str, list[journals.Event]]) -> list[dict[str, Any]
 
 def number(value: float | None, digits: int = 2) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
+
+
+def figure(value: float) -> str:
+    """A published number, as the paper prints it: no zeros that are not there."""
+    return f"{value:,.4f}".rstrip("0").rstrip(".")
 
 
 def size(value: float | None) -> str:
