@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from vlp.batching.batch import Batch, Targets
 from vlp.batching.collate import add_negative_noise
 from vlp.config import load
 from vlp.errors import ConfigError
+from vlp.models import products
 from vlp.models.mvptr import Mvptr
 from vlp.training import estimate, flops
 from vlp.training.flops import Sizes
@@ -28,8 +30,9 @@ STAGE2 = ("mcr_visual", "mcr_text", "vsc", "mlm", "itm", "wpg")
 
 def counted(module: torch.nn.Module, *arguments: object) -> float:
     """FLOPs of a forward pass, as torch counts them on the way."""
-    # The fused kernel of a CPU is unknown to the counter.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    # The fused kernel of a CPU and oneDNN's product are unknown to the counter.
+    torchs = mock.patch.object(products, "one_dnn_wins", lambda: False)
+    with torchs, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         module(*arguments)
     return float(counter.get_total_flops())
 

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlp.models.products import Linear, linear
+
 LAYER_NORM_EPS = 1e-12
 INITIAL_STD = 0.02
 
@@ -43,8 +45,8 @@ class SelfAttention(nn.Module):
     def __init__(self, size: int, heads: int, dropout: float, attention_dropout: float) -> None:
         super().__init__()
         self.heads, self.attention_dropout = heads, attention_dropout
-        self.query, self.key, self.value = (nn.Linear(size, size) for _ in range(3))
-        self.output = nn.Linear(size, size)
+        self.query, self.key, self.value = (Linear(size, size) for _ in range(3))
+        self.output = Linear(size, size)
         self.norm = nn.LayerNorm(size, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(dropout)
 
@@ -85,8 +87,8 @@ class Layer(nn.Module):
     def __init__(self, size: int, heads: int, intermediate: int, dropout: float, attention_dropout: float) -> None:
         super().__init__()
         self.attention = SelfAttention(size, heads, dropout, attention_dropout)
-        self.intermediate = nn.Linear(size, intermediate)
-        self.output = nn.Linear(intermediate, size)
+        self.intermediate = Linear(size, intermediate)
+        self.output = Linear(intermediate, size)
         self.norm = nn.LayerNorm(size, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(dropout)
 
@@ -152,7 +154,7 @@ class VocabularyHead(nn.Module):
 
     def __init__(self, size: int, rows: int, own_table: bool = False) -> None:
         super().__init__()
-        self.dense = nn.Linear(size, size)
+        self.dense = Linear(size, size)
         self.norm = nn.LayerNorm(size, eps=LAYER_NORM_EPS)
         self.bias = nn.Parameter(torch.zeros(rows))
         self.table = nn.Parameter(torch.randn(rows, size) * INITIAL_STD) if own_table else None
@@ -164,7 +166,7 @@ class VocabularyHead(nn.Module):
         """Logits [M,V]; `tied_VD` are the embedding rows, used where the head has no table of its own."""
         table = self.table if self.table is not None else tied_VD
         assert table is not None, "a tied head needs its table"
-        return F.linear(self.transform(x_MD), table, self.bias)
+        return linear(self.transform(x_MD), table, self.bias)
 
 
 def initialise(module: nn.Module, std: float = INITIAL_STD) -> None:

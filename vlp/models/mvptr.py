@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from vlp.batching.batch import Batch
 from vlp.models.layers import LAYER_NORM_EPS, Encoder, VocabularyHead, initialise
+from vlp.models.products import Linear
+from vlp.models.tied import Tied
 
 MAX_LOGIT_SCALE = math.log(100.0)
 
@@ -67,6 +69,7 @@ class Unimodal:
     visual_BND: Tensor
     regions_BRD: Tensor
     tags_BTD: Tensor
+    table: Tied
 
 
 class Mvptr(nn.Module):
@@ -89,30 +92,30 @@ class Mvptr(nn.Module):
         self.positions = nn.Embedding(a.max_positions, d)
         self.types = nn.Embedding(2, d)
         self.embedding_norm = nn.LayerNorm(d, eps=LAYER_NORM_EPS)
-        self.region_projection = nn.Linear(a.region_size, d)
+        self.region_projection = Linear(a.region_size, d)
         self.region_norm = nn.LayerNorm(d, eps=a.region_norm_eps) if a.region_layer_norm else nn.Identity()
         self.dropout = nn.Dropout(a.dropout)
         shape = (d, a.num_heads, a.intermediate_size, a.dropout, a.attention_dropout)
         self.text_encoder = Encoder(a.text_layers, *shape)
         self.visual_encoder = Encoder(a.visual_layers, *shape)
         self.multimodal_encoder = Encoder(a.multimodal_layers, *shape)
-        self.pooler = nn.Linear(d, d)
+        self.pooler = Linear(d, d)
         self.mlm_head = VocabularyHead(d, a.word_rows, own_table=not a.tied_decoders)
         self.tag_head = VocabularyHead(d, a.word_rows, own_table=not a.tied_decoders)
         self.phrase_head = VocabularyHead(d, a.phrase_rows)
-        self.itm_head = nn.Linear(d, 2)
-        self.text_projection = nn.Linear(d, d, bias=False) if a.contrast_projection else nn.Identity()
-        self.visual_projection = nn.Linear(d, d, bias=False) if a.contrast_projection else nn.Identity()
+        self.itm_head = Linear(d, 2)
+        self.text_projection = Linear(d, d, bias=False) if a.contrast_projection else nn.Identity()
+        self.visual_projection = Linear(d, d, bias=False) if a.contrast_projection else nn.Identity()
         # One element, not none: DeepSpeed cannot broadcast a parameter without dimensions.
         self.logit_scale = nn.Parameter(torch.full((1,), math.log(1 / 0.07)))
         if a.qa_head_size:
-            self.qa_head = nn.Linear(d, a.qa_head_size)
+            self.qa_head = Linear(d, a.qa_head_size)
         if a.head == "vqa":
             self.answer_head = VocabularyHead(d, a.head_size, own_table=True)
         elif a.head == "entailment":
-            self.entailment_head = nn.Linear(d, 3)
+            self.entailment_head = Linear(d, 3)
         elif a.head == "referring":
-            self.referring_head = nn.Linear(d, 1)
+            self.referring_head = Linear(d, 1)
         initialise(self)
 
     @property
@@ -120,28 +123,37 @@ class Mvptr(nn.Module):
         return self.architecture.fusion == "merged"
 
     # -- inputs -----------------------------------------------------------------------------------------------
-    def _embed(self, ids_BL: Tensor, kind: int) -> Tensor:
-        positions = self.positions.weight[: ids_BL.shape[1]]
-        x = self.embeddings(ids_BL) + positions + self.types.weight[kind]
+    def _read(self, *ids: Tensor) -> tuple[Tied, list[Tensor]]:
+        """The table, and the rows [B,L,D] of each of `ids` [B,L]."""
+        flat = torch.cat([i.flatten() for i in ids])
+        table = Tied.read(self.embeddings.weight, flat, self.architecture.word_rows)
+        parts = table.embedded_ND.split([i.numel() for i in ids])
+        return table, [rows.unflatten(0, i.shape) for rows, i in zip(parts, ids, strict=True)]
+
+    def _embed(self, ids_BL: Tensor, kind: int, rows_BLD: Tensor | None = None) -> Tensor:
+        """`rows_BLD`: of the ids, where they were read with others."""
+        rows = self.embeddings(ids_BL) if rows_BLD is None else rows_BLD
+        x = rows + self.positions.weight[: ids_BL.shape[1]] + self.types.weight[kind]
         return self.dropout(self.embedding_norm(x))
 
-    def encode_text(self, batch: Batch) -> Tensor:
+    def encode_text(self, batch: Batch, rows_BLD: Tensor | None = None) -> Tensor:
         """States [B,L,D] of `[CLS] words phrases [SEP]`."""
-        return self.text_encoder(self._embed(batch.text_ids_BL, 0), batch.text_mask_BL)[-1]
+        return self.text_encoder(self._embed(batch.text_ids_BL, 0, rows_BLD), batch.text_mask_BL)[-1]
 
-    def _embed_image(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _embed_image(self, batch: Batch, rows_BTD: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`[CLS] tags [SEP] | regions` and its mask; regions have no position and no type (reference 1.2)."""
-        tags = self._embed(batch.tag_ids_BT, 1)
+        tags = self._embed(batch.tag_ids_BT, 1, rows_BTD)
         regions = self.dropout(self.region_norm(self.region_projection(batch.regions_BRF)))
         return torch.cat([tags, regions], 1), torch.cat([batch.tag_mask_BT, batch.region_mask_BR], 1)
 
-    def encode_image(self, batch: Batch) -> Tensor:
+    def encode_image(self, batch: Batch, rows_BTD: Tensor | None = None) -> Tensor:
         """States [B,T+R,D] of `[CLS] tags [SEP] | regions`."""
-        return self.visual_encoder(*self._embed_image(batch))[-1]
+        return self.visual_encoder(*self._embed_image(batch, rows_BTD))[-1]
 
     def unimodal(self, batch: Batch) -> Unimodal:
-        visual, num_tags = self.encode_image(batch), batch.tag_ids_BT.shape[1]
-        return Unimodal(self.encode_text(batch), visual, visual[:, num_tags:], visual[:, :num_tags])
+        table, (text, tags) = self._read(batch.text_ids_BL, batch.tag_ids_BT)
+        visual, num_tags = self.encode_image(batch, tags), batch.tag_ids_BT.shape[1]
+        return Unimodal(self.encode_text(batch, text), visual, visual[:, num_tags:], visual[:, :num_tags], table)
 
     def multimodal(
         self,
@@ -180,11 +192,11 @@ class Mvptr(nn.Module):
         masks = batch.text_mask_BL, batch.region_mask_BR, batch.tag_mask_BT
         return self.multimodal(s.text_BLD, masks[0], s.regions_BRD, masks[1], s.tags_BTD, masks[2], cls_only=cls_only)
 
-    def parted(self, joint_BND: Tensor, batch: Batch) -> Unimodal:
+    def parted(self, joint_BND: Tensor, batch: Batch, table: Tied) -> Unimodal:
         """Merged attention: the last states taken apart as those of unimodal encoders are."""
         length, end = batch.text_ids_BL.shape[1], batch.text_ids_BL.shape[1] + batch.regions_BRF.shape[1]
         regions, tags = joint_BND[:, length:end], joint_BND[:, end:]
-        return Unimodal(joint_BND[:, :length], torch.cat([tags, regions], 1), regions, tags)
+        return Unimodal(joint_BND[:, :length], torch.cat([tags, regions], 1), regions, tags, table)
 
     @torch.no_grad()
     def attention_maps(self, batch: Batch) -> dict[str, list[Tensor]]:
@@ -215,14 +227,19 @@ class Mvptr(nn.Module):
         """[B,2]: class 0 = match, 1 = no match, as in the release (reference 1.7)."""
         return self.itm_head(self.dropout(self.pooled(multimodal_BND)))
 
-    def mlm_logits(self, x_MD: Tensor) -> Tensor:
-        return self.mlm_head(x_MD, self.embeddings.weight[: self.architecture.word_rows])
+    def mlm_logits(self, x_MD: Tensor, table: Tied | None = None) -> Tensor:
+        """`table`: as the same step has read it (`Unimodal`), so that there is one gradient of it."""
+        return self.mlm_head(x_MD, self._words(table))
 
-    def tag_logits(self, x_MD: Tensor) -> Tensor:
-        return self.tag_head(x_MD, self.embeddings.weight[: self.architecture.word_rows])
+    def tag_logits(self, x_MD: Tensor, table: Tied | None = None) -> Tensor:
+        return self.tag_head(x_MD, self._words(table))
 
-    def phrase_logits(self, x_MD: Tensor) -> Tensor:
-        return self.phrase_head(x_MD, self.embeddings.weight[self.architecture.word_rows :])
+    def phrase_logits(self, x_MD: Tensor, table: Tied | None = None) -> Tensor:
+        own = self.embeddings.weight[self.architecture.word_rows :] if table is None else table.phrases_VD
+        return self.phrase_head(x_MD, own)
+
+    def _words(self, table: Tied | None) -> Tensor:
+        return self.embeddings.weight[: self.architecture.word_rows] if table is None else table.words_VD
 
     def answer_logits(self, multimodal_BND: Tensor) -> Tensor:
         """[B, answers] from the joint [CLS] state (paper 4.2.2, A.3.2)."""

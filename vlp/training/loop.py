@@ -26,6 +26,7 @@ from vlp.objectives import LossSum
 from vlp.tracking.journal import Journal
 from vlp.training import checkpoint
 from vlp.training.engine import initialise
+from vlp.training.memory import keep_freed
 from vlp.training.meter import Meter, peak_memory, peak_rate, shown
 from vlp.training.schedule import learning_rate, steps
 
@@ -90,6 +91,8 @@ def train(
     points = _evaluation_points(total, selection.times) if selection else set()
     journal = Journal(run_dir / "journal.jsonl", resume=True) if rank == 0 else None
     device, began, saved = engine.device, time.monotonic(), time.monotonic()
+    if device.type == "cpu":
+        keep_freed()
     meter = Meter(step_module, world, peak_rate(device, o.precision))
     log = Log(total, o.batch_size, start)
 

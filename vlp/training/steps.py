@@ -137,7 +137,7 @@ class PretrainingStep(nn.Module):
             found["vsc"] = vsc(text, image, m.scale(), batch.image_B, batch.text_B, self.contrast_group, matchable)
             coarse = m.scale() * similarity(text, image)
         if self.cross_modal:
-            found |= self._cross_modal(batch, self._pairs(batch, states, coarse))
+            found |= self._cross_modal(batch, states, self._pairs(batch, states, coarse))
         return {name: mcr_loss(p) for name, p in pending.items()} | found
 
     def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
@@ -148,8 +148,8 @@ class PretrainingStep(nn.Module):
         """One encoder over all inputs: concepts are recovered from the last states of the matched pairs."""
         pairs = self._pairs(batch, embedded, None) if self.cross_modal else None
         last = self.model.joint(batch)[-1] if pairs is None else pairs.layers[-1][: len(batch)]
-        pending = self._recover(batch, self.model.parted(last, batch))
-        found = {} if pairs is None else self._cross_modal(batch, pairs)
+        pending = self._recover(batch, self.model.parted(last, batch, embedded.table))
+        found = {} if pairs is None else self._cross_modal(batch, embedded, pairs)
         return {name: mcr_loss(p) for name, p in pending.items()} | found
 
     def _recover(self, batch: Batch, states: Unimodal) -> dict[str, Pending]:
@@ -157,10 +157,12 @@ class PretrainingStep(nn.Module):
         m, masked = self.model, dict[str, Masked]()
         if "mcr_visual" in self.names and batch.tags is not None:
             t = batch.tags
-            masked["mcr_visual"] = Masked(m.tag_logits(t.gather(states.tags_BTD)), t.label_M, t.concept_M, t.sample_M)
+            logits = m.tag_logits(t.gather(states.tags_BTD), states.table)
+            masked["mcr_visual"] = Masked(logits, t.label_M, t.concept_M, t.sample_M)
         if "mcr_text" in self.names and batch.phrases is not None and m.architecture.phrase_rows:
             t = batch.phrases
-            masked["mcr_text"] = Masked(m.phrase_logits(t.gather(states.text_BLD)), t.label_M, t.concept_M, t.sample_M)
+            logits = m.phrase_logits(t.gather(states.text_BLD), states.table)
+            masked["mcr_text"] = Masked(logits, t.label_M, t.concept_M, t.sample_M)
         return dict(zip(masked, mcr_cost(*masked.values()), strict=True))
 
     def _pairs(self, batch: Batch, states: Unimodal, coarse: Tensor | None) -> Pairs:
@@ -168,10 +170,11 @@ class PretrainingStep(nn.Module):
         cls_only = not self.names & {"mlm", "wpg"} and not self.model.merged
         return matched_and_negative(self.model, batch, states, coarse, cls_only, every_text)
 
-    def _cross_modal(self, batch: Batch, pairs: Pairs) -> dict[str, LossSum]:
+    def _cross_modal(self, batch: Batch, states: Unimodal, pairs: Pairs) -> dict[str, LossSum]:
         m, names, found = self.model, self.names, {}
         if "mlm" in names and batch.words is not None:
-            found["mlm"] = mlm(m.mlm_logits(batch.words.gather(pairs.layers[-1][: len(batch)])), batch.words.label_M)
+            last = pairs.layers[-1][: len(batch)]
+            found["mlm"] = mlm(m.mlm_logits(batch.words.gather(last), states.table), batch.words.label_M)
         if "itm" in names:
             found["itm"] = matching_loss(m, pairs)
         if "wpg" in names:
