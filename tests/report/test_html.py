@@ -4,15 +4,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
+from vlp.cli import lineage
 from vlp.cli import report as cli
 from vlp.config import Experiment, load, provenance
 from vlp.errors import InputError
 from vlp.files import sha256
 from vlp.report import gallery, html, ledger, results
 from vlp.tracking import journal as journals
+from vlp.tracking import track
 
 _VOID = {"meta", "link", "img", "br"}
 
@@ -157,3 +160,34 @@ def test_sizes_and_durations() -> None:
     assert [html.size(v) for v in (12, 2048, 3 * 2**20, 5 * 2**31)] == ["12 B", "2.0 KiB", "3.0 MiB", "10.0 GiB"]
     assert [html.duration(v) for v in (3.21, 75, 3700)] == ["3.2 s", "1 min 15 s", "1 h 01 min"]
     assert html.number(None) == "" and html.number(1234.567) == "1,234.57"
+
+
+def test_a_row_walks_back_and_a_changed_byte_is_named(finished: tuple[Path, Path]) -> None:
+    folder = finished[1]
+    table = folder / "results.csv"
+    number = next(i for i, row in enumerate(results.read(table), start=1) if row.task == "vqa")
+    predictions = folder / "predictions" / "vqa.full.test.parquet"
+    with track(load(finished[0]), "predict-vqa.full.test", outputs={"predictions": predictions}):
+        pass
+
+    app = typer.Typer()
+    app.command()(lineage.command)
+
+    def told(row: int) -> tuple[int, str]:
+        ran = CliRunner().invoke(app, [str(table), "--row", str(row)])
+        return ran.exit_code, ran.output + str(ran.exception or "")
+
+    code, text = told(number)
+    assert "vqa" in text.splitlines()[0] and "predict-vqa.full.test" in text
+    whole = predictions.read_bytes()
+    predictions.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    code, text = told(number)
+    predictions.write_bytes(whole)
+    assert code == 1 and "predictions/vqa.full.test.parquet was" in text
+    assert "Name one from 1 to" in told(10_000)[1]
+
+
+def test_every_link_of_the_page_leads_somewhere(page: Tree) -> None:
+    ids = page.all("id")
+    assert len(ids) == len(set(ids))
+    assert {href[1:] for href in page.all("href") if href.startswith("#")} <= set(ids)

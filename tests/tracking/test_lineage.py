@@ -1,6 +1,9 @@
 from pathlib import Path
 
+import pytest
+
 from tests.tracking.conftest import Make
+from vlp.errors import InputError
 from vlp.tracking import lineage, track
 
 
@@ -13,10 +16,10 @@ def test_from_a_file_to_the_raw_data_and_a_changed_byte_is_found(make: Make, tmp
         with track(experiment, rule, {"in": source}, {"out": made}):
             made.parent.mkdir(parents=True, exist_ok=True)
             made.write_text(rule)
-    found = lineage.trace(folder, table)
+    found = lineage.trace(lineage.steps(folder), folder, table)
     assert [step.rule for step in found] == ["results", "regions"]
     assert list(lineage.changed(folder, found)) == []
-    assert lineage.trace(folder, folder / "unknown") == []
+    assert lineage.trace(lineage.steps(folder), folder, folder / "unknown") == []
     store.write_text("changed")
     assert sorted(problem.split(" ")[1] for _, problem in lineage.changed(folder, found)) == [
         "regions",
@@ -24,3 +27,8 @@ def test_from_a_file_to_the_raw_data_and_a_changed_byte_is_found(make: Make, tmp
     ]
     raw.unlink()
     assert any("is gone" in problem for _, problem in lineage.changed(folder, found))
+
+
+def test_a_file_outside_every_experiment_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no experiment's folder"):
+        lineage.home(tmp_path / "a.csv")

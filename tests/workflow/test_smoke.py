@@ -113,8 +113,8 @@ def test_every_rule_is_a_run_under_one_parent(smoke: Path) -> None:
 
 
 def test_lineage_walks_back_to_the_raw_data(smoke: Path) -> None:
-    command = [str(VLP / "vlp"), "tracking", "lineage", "--config", str(smoke / "experiment.yaml")]
-    done = subprocess.run([*command, str(smoke / "results.csv")], capture_output=True, text=True, cwd=ROOT)
+    command = [str(VLP / "vlp"), "lineage", str(smoke / "results.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     for rule in ("results", "predict-vqa.full.test", "finetune-vqa.full", "stage2", "stage1", "corpus", "shapes"):
         assert re.search(rf"^{re.escape(rule)} ", done.stdout, re.M), rule

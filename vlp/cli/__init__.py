@@ -17,6 +17,7 @@ GROUPS = {
     "models": "checkpoints of the released code: import, export",
     "infer": "a model on one image and one text: fill masks, score, ground, draw",
     "report": "results and the report",
+    "lineage": "from a number back to the raw data, with every digest checked",
     "tracking": "the MLflow mirror and its UI",
 }
 
@@ -29,9 +30,13 @@ def main() -> None:
 
     end_with_driver()
     app = typer.Typer(help="Vision-language pre-training from raw images to a table.", no_args_is_help=True)
+    app.callback()(lambda: None)  # else a single command would lose its name
     named = [a for a in sys.argv[1:2] if a in GROUPS]
     for name in named or GROUPS:
         module = importlib.import_module(f"vlp.cli.{name}")
+        if hasattr(module, "command"):  # not a group: it has arguments of its own
+            app.command(name, help=GROUPS[name])(module.command)
+            continue
         app.add_typer(module.app, name=name, help=GROUPS[name], no_args_is_help=True)
     try:
         app(standalone_mode=True)

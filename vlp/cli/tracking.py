@@ -1,8 +1,7 @@
-"""`vlp tracking`: the MLflow mirror, its UI, and lineage."""
+"""`vlp tracking`: the MLflow mirror and its UI."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -64,26 +63,3 @@ def ui(
     command = [sys.executable, "-m", "mlflow", "server", *places]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     os.execve(sys.executable, command, environment)
-
-
-@app.command()
-def lineage(
-    config: ConfigPath,
-    file: Annotated[Path, typer.Argument(help="A file the experiment has made.")],
-    overrides: Overrides = None,
-) -> None:
-    """Walk from a file back to the raw data; name every file whose digest no longer fits (exit 1)."""
-    from vlp.tracking import lineage as lines
-
-    here = experiment(config, overrides)
-    found = lines.trace(here.folder, file)
-    if not found:
-        raise InputError(file, "no journal names it as an output.", f"Look into {here.folder / 'journals'}.")
-    for step in found:
-        print(f"{step.rule}  {step.status}  run {step.run}  code {step.code_version[:12]}")
-        for arrow, files in (("->", step.outputs), ("<-", step.inputs)):
-            for item in files:
-                print(f"  {arrow} {item.path}  {str(item.sha256)[:12]}  {item.size} bytes")
-    wrong = [problem for _, problem in lines.changed(here.folder, found)]
-    print("\n".join(wrong) if wrong else "every digest fits")
-    raise typer.Exit(1 if wrong else 0)

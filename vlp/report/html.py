@@ -18,6 +18,7 @@ from vlp.files import read_json
 from vlp.report import figures, ledger, paper, published, results
 from vlp.report.results import Row
 from vlp.tracking import journal as journals
+from vlp.tracking import lineage
 
 TASKS = {
     "retrieval": "Image-text retrieval",
@@ -101,6 +102,8 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         grades=paper.GRADES,
         comparable=any(row.published is not None for row in rows),
         anchor=anchor,
+        origin=origin,
+        chains=chains(folder, rows),
         charts=charts(folder),
         costs=read_costs(costs),
         statistics=counted,
@@ -124,6 +127,17 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
 def anchor(row: Row) -> str:
     """Id of a row's place in the page."""
     return "row-" + re.sub(r"[^a-z0-9]+", "-", "-".join((*row.key, str(row.seed))).lower()).strip("-")
+
+
+def origin(row: Row) -> str:
+    """Id of the place in the page that tells what a row was made of."""
+    return "of-" + re.sub(r"[^a-z0-9]+", "-", results.source(row).lower()).strip("-")
+
+
+def chains(folder: Path, rows: Iterable[Row]) -> dict[str, list[lineage.Step]]:
+    """`origin` -> the steps behind that file, the nearest first."""
+    known, files = lineage.steps(folder), {origin(row): results.source(row) for row in rows}
+    return {name: lineage.trace(known, folder, folder / file) for name, file in sorted(files.items())}
 
 
 def headlines(rows: Iterable[Row], split: str) -> list[tuple[str, Row, Markup]]:

@@ -97,6 +97,14 @@ def read(path: str | Path) -> list[Row]:
     return rows
 
 
+def source(row: Row) -> str:
+    """The file in the experiment's folder that a row was computed from."""
+    if row.task == "detection":
+        return "regions/quality.json"
+    variant = "pretrained" if row.stage == "pre-trained" else row.variant
+    return f"predictions/{row.task}.{variant}.{row.split}.parquet"
+
+
 def collect(
     experiment: Experiment,
     predictions: str | Path,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlp.errors import InputError
 from vlp.files import sha256
 from vlp.tracking import journal as journals
 from vlp.tracking.run import relative
@@ -35,9 +36,20 @@ def steps(folder: Path) -> list[Step]:
     return [_step(journals.read(path)) for path in sorted((folder / "journals").glob("*.jsonl"))]
 
 
-def trace(folder: Path, path: str | Path) -> list[Step]:
-    """The steps behind `path`, the nearest first; empty if no journal names it as an output (or as part of one)."""
-    known = steps(folder)
+def home(file: Path) -> Path:
+    """The experiment's folder that `file` stands in.
+
+    Raises:
+        InputError: no folder above it holds journals.
+    """
+    for folder in file.resolve().parents:
+        if (folder / "journals").is_dir():
+            return folder
+    raise InputError(file, "stands in no experiment's folder.", "Name a file such as results/demo/results.csv.")
+
+
+def trace(known: list[Step], folder: Path, path: str | Path) -> list[Step]:
+    """Those of the steps that are behind `path`, the nearest first; empty if none has it as an output (or a part)."""
     found: list[Step] = []
     wanted = [relative(path, folder)]
     while wanted:
