@@ -31,6 +31,7 @@ SETTINGS = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # with the defaults one call to a dead server takes minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 PATIENCE = 20.0
 """Seconds that one mirroring may take; the rest is brought by the next one."""
