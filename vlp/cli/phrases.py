@@ -56,7 +56,10 @@ def vocabulary(
     out: Annotated[Path, typer.Option(help="Folder to write phrases.json and tokenizer/ to.", show_default=False)],
     overrides: Overrides = None,
 ) -> None:
-    """Build the word-piece vocabulary (or copy one) and the phrase vocabulary, from train texts only."""
+    """Build the word-piece vocabulary (or copy one) and the phrase vocabulary, from train texts only.
+
+    With `start_from` both are that model's.
+    """
     from vlp.phrases import mine as mining
     from vlp.phrases import tokenizer as pieces
     from vlp.phrases import vocabulary as phrase_vocabulary
@@ -69,16 +72,20 @@ def vocabulary(
     outputs = {"phrases": out / "phrases.json", "tokenizer": out / "tokenizer"}
     params = {"vocabulary": e.vocabulary.model_dump(mode="json"), "min_sentences": e.phrases.min_sentences}
     with track(e, rule="vocabulary", inputs=inputs, outputs=outputs, params=params) as run:
-        if e.vocabulary.tokenizer is None:
+        tokenizer = e.vocabulary.tokenizer if e.start_from is None else str(e.start_from / "tokenizer")
+        if tokenizer is None:
             store = RegionStore(regions)
             names = list(dict.fromkeys([*store.class_names, *store.truth_names]))
             words = pieces.word_pieces(train_texts(tables), names, e.vocabulary.min_count)
             pieces.save(words, out / "tokenizer")
         else:
-            pieces.copy(e.vocabulary.tokenizer, out / "tokenizer")
+            pieces.copy(tokenizer, out / "tokenizer")
         size = len(pieces.load(out / "tokenizer"))
-        captions = train_captions(tables, mining.read(phrases), phrases)
-        found = phrase_vocabulary.build(captions, e.phrases.min_sentences, size)
+        if e.start_from is None:
+            captions = train_captions(tables, mining.read(phrases), phrases)
+            found = phrase_vocabulary.build(captions, e.phrases.min_sentences, size)
+        else:
+            found = phrase_vocabulary.PhraseVocabulary.load(e.start_from / "phrases.json")
         found.save(out / "phrases.json")
         kinds = {kind: sum(r.kind == kind for r in found.records) for kind in ("attribute", "relation")}
         run.metric("word_pieces", size)

@@ -28,6 +28,9 @@ class Experiment(Part):
     model: Model = Model()
     masking: Masking = Masking()
     pretraining: Pretraining
+    start_from: Path | None = Field(default=None, json_schema_extra=stated("local"))
+    """A pre-trained model directory, made elsewhere, that the tasks start from: no stage is run here, and its word
+    pieces and phrases are the vocabulary. `regions` and `lengths` have to be as it was trained with."""
     tasks: Tasks = Tasks()
     report: Report = Report()
     launch: Launch = Field(default=Launch(), json_schema_extra=stated("local"))

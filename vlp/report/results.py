@@ -174,7 +174,8 @@ def _task_rows(
     data = sha256(table_path(tables, TABLES[task]))  # images.parquet is left out: it holds paths of this machine
     for variant, found in measures.items():
         pretrained = variant == "pretrained"
-        model = models / ("stage2" if pretrained else f"{task}.{variant}") / "model.safetensors"
+        folder = (experiment.start_from or models / "stage2") if pretrained else models / f"{task}.{variant}"
+        model = folder / "model.safetensors"
         checkpoint = sha256(model) if model.exists() else ""
         for measure in found:
             exchanged = blind.get((measure.protocol, measure.metric)) if variant == "full" else None

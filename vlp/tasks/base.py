@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from vlp.batching.batch import Batch
 from vlp.batching.collate import Collator
 from vlp.batching.order import derangement
 from vlp.errors import InputError
+from vlp.files import sha256
 from vlp.models.mvptr import Head, Mvptr
 from vlp.training.inputs import Inputs
 
@@ -104,6 +106,23 @@ class Task(ABC):
         """Rows of similar text length together, so that little is padded."""
         order = rows[np.argsort(self.collator.text_lengths(rows), kind="stable")]
         return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+def check_fits(model: Mvptr, inputs: Inputs, folder: Path) -> None:
+    """Raises InputError: the model of `folder` reads other features, or has another vocabulary, than `inputs`."""
+    a, remedy = model.architecture, "To start from it here: start_from, with regions of its detector."
+    if a.region_size != inputs.region_size:
+        problem = f"a region has {inputs.region_size} numbers in {inputs.paths.regions}, {a.region_size} in the model."
+        raise InputError(folder, problem, remedy)
+    whole = (folder / "phrases.json").exists() and (folder / "tokenizer" / "tokenizer.json").exists()
+    if whole and digest_of(folder) != digest_of(inputs.paths.vocabulary):
+        problem = f"its phrases or word pieces are not those of {inputs.paths.vocabulary}."
+        raise InputError(folder, problem, remedy)
+
+
+def digest_of(vocabulary: Path) -> tuple[str, str]:
+    """What the ids of a vocabulary mean: digests of its phrases and of its word pieces."""
+    return sha256(vocabulary / "phrases.json"), sha256(vocabulary / "tokenizer" / "tokenizer.json")
 
 
 class _Own:

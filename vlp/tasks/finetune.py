@@ -13,7 +13,7 @@ from vlp.models import directory
 from vlp.models.mvptr import Head, Mvptr, set_dropout
 from vlp.regions import carried
 from vlp.tasks import make
-from vlp.tasks.base import TrainSamples
+from vlp.tasks.base import TrainSamples, check_fits
 from vlp.training.inputs import Inputs, Paths
 from vlp.training.loop import Selection, train
 from vlp.training.pretrain import finish, new_model
@@ -35,6 +35,7 @@ def finetune(
     model = with_head(new_model(inputs), job.head, job.head_size) if variant == "scratch" else None
     if model is None:
         model = directory.load(init, job.head, job.head_size)
+        check_fits(model, inputs, init)
     job.prepare(model)
     set_dropout(model, model.architecture.dropout if o.dropout is None else o.dropout)
     start = "scratch" if variant == "scratch" else directory.digest(init)

@@ -10,6 +10,7 @@ import torch
 from vlp.config import Experiment
 from vlp.models import directory
 from vlp.tasks import make
+from vlp.tasks.base import check_fits
 from vlp.training.inputs import Inputs, Paths
 
 
@@ -23,8 +24,10 @@ def predict(
     from vlp.tasks.grounding import Grounding
 
     torch.set_num_threads(experiment.launch.cpu_threads)
-    job = make(task, Inputs(experiment, paths), variant)
+    inputs = Inputs(experiment, paths)
+    job = make(task, inputs, variant)
     model = directory.load(model_dir).float().eval()
+    check_fits(model, inputs, model_dir)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     found: dict[str, Any] = {}
     if variant == "pretrained" and isinstance(job, Grounding):

@@ -114,14 +114,18 @@ def raw_files():
         raise WorkflowError(str(error)) from error
 
 
+# What the tasks start from: the model of stage 2, or one made elsewhere.
+STARTED = EXPERIMENT.start_from is not None
+PRETRAINED = (
+    str(EXPERIMENT.start_from / MODEL) if STARTED else at(f"models/stage2/{MODEL}")
+)
+
+
 def model_of(wildcards):
-    """The model that a prediction reads: without fine-tuning that of stage 2."""
-    name = (
-        "stage2"
-        if wildcards.variant == "pretrained"
-        else f"{wildcards.task}.{wildcards.variant}"
-    )
-    return at(f"models/{name}/{MODEL}")
+    """The model that a prediction reads."""
+    if wildcards.variant == "pretrained":
+        return PRETRAINED
+    return at(f"models/{wildcards.task}.{wildcards.variant}/{MODEL}")
 
 
 def threads_of(kind):

@@ -26,6 +26,7 @@ rule phrases:
 rule vocabulary:
     input:
         TEXT_TABLES,
+        [PRETRAINED] if STARTED else [],
         phrases=at("phrases/phrases.parquet"),
         regions=at("regions/regions.h5"),
     output:
@@ -37,7 +38,7 @@ rule vocabulary:
         "../../envs/vlp.yaml"
     params:
         **CALL,
-        part=part("phrases", "vocabulary"),
+        part=part("phrases", "vocabulary", "start_from"),
         tables=subpath(input[0], parent=True),
         vocabulary=subpath(output[0], parent=True),
     shell:

@@ -5,7 +5,7 @@ rule finetune:
         at("regions/regions.h5"),
         at("vocabulary/phrases.json"),
         expand(at("tables/{table}.parquet"), table=TABLES),
-        init=at(f"models/stage2/{MODEL}"),
+        init=PRETRAINED,
     output:
         at(f"models/{{task}}.{{variant}}/{MODEL}"),
     log:
