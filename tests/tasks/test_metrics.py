@@ -71,13 +71,21 @@ def test_recalls_of_a_hand_worked_case() -> None:
 
 
 def test_recalls_with_intervals_agree_and_tell_chance() -> None:
-    rows = {r.metric: r for r in retrieval.recalls_with_intervals(retrieval.directions(HAND), OWNER)}
+    kept = retrieval.directions(HAND)
+    fine, coarse = retrieval.tally(kept, OWNER), retrieval.tally(kept, OWNER, coarse=True)
+    rows = {r.metric: r for r in retrieval.recalls_with_intervals([fine])}
+    rows |= {r.metric: r for r in retrieval.recalls_with_intervals([coarse], "Uni-")}
     assert {name: row.value for name, row in rows.items()} == retrieval.recalls(HAND)
     assert rows["IR@1"].chance == 50.0 and rows["IR@5"].chance == 100.0  # one of two images
     assert rows["TR@1"].chance == 50.0 and rows["TR@5"].chance == 100.0  # two of four captions
     assert rows["RSUM"].chance == 500.0
     assert (rows["TR@1"].n, rows["IR@1"].n, rows["RSUM"].n) == (2, 4, 6)
     assert all(row.low <= row.value <= row.high for row in rows.values())
+    lost = {r.metric: r for r in retrieval.lost(fine, coarse)}  # the same queries in another order
+    assert (lost["TR@1"].value, lost["IR@5"].value, lost["RSUM"].value) == (50.0, 0.0, 50.0)
+    assert lost["IR@5"].low == lost["IR@5"].high == 0.0  # paired: no spread where nothing differs
+    twice = retrieval.recalls_with_intervals([fine, coarse])
+    assert twice[0].value == (0.0 + 50.0) / 2 and twice[0].n == 4
     assert (rows["IR@1"].low, rows["IR@1"].high) == (50.0, 50.0)  # each image has one right caption of two
 
 

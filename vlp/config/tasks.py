@@ -27,6 +27,11 @@ class Retrieval(Task):
     """k_c: captions kept for each image (paper 4.2.1)."""
     images_reranked: int = Field(default=64, ge=1, json_schema_extra=stated("paper 4.2.1"))
     """k_i: images kept for each caption."""
+    folds: int = Field(default=1, ge=1, json_schema_extra=stated("ours"))
+    """Each so-many-th part of the images is ranked by itself too, and the mean is given: 5 of COCO's 5k test images
+    are "COCO 1k". 1: only the whole."""
+    exhaustive: bool = Field(default=False, json_schema_extra=stated("ours"))
+    """Score every pair, and tell what is lost by re-ranking only the coarse candidates."""
 
 
 class Vqa(Task):

@@ -90,13 +90,35 @@ def _retrieval(path: Path, predictions: pa.Table, tables: str | Path) -> Iterato
     owner = dict(zip(captions["caption_id"], captions["image_id"], strict=True))
     kept = retrieval.directions(predictions)
     _check_retrieval(path, predictions, kept, owner)
-    per_query = {d: int(np.unique(c.query, return_counts=True)[1].max()) for d, c in kept.items()}
-    reranked = f"re-ranked k_c={per_query['i2t']} k_i={per_query['t2i']}"
-    if all(per_query[d] == len(np.unique(kept[other].query)) for d, other in (("i2t", "t2i"), ("t2i", "i2t"))):
-        reranked = "exhaustive"
-    for row in retrieval.recalls_with_intervals(kept, owner, retrieval.orders(predictions)):
-        protocol = "unimodal" if row.metric.startswith("Uni-") else reranked
+    folds = int(np.asarray(predictions["fold"]).max()) if "fold" in predictions.column_names else 0
+    for coarse, prefix in retrieval.orders(predictions):
+        parts = [retrieval.directions(predictions, fold) for fold in range(folds + 1)]
+        whole, *each = [retrieval.tally(part, owner, coarse=coarse) for part in parts]
+        protocols = ["unimodal"] * 2 if coarse else [reranking(predictions, parts[n]) for n in (0, -1)]
+        yield from _recalls(protocols[0], retrieval.recalls_with_intervals([whole], prefix))
+        if each:
+            size = len(np.unique(parts[1]["i2t"].query))
+            protocol = f"{protocols[1]}, mean of {folds} folds of {size} images"
+            yield from _recalls(protocol, retrieval.recalls_with_intervals(each, prefix))
+        if "pruned" in predictions.column_names and not coarse and protocols[0] != "exhaustive":
+            every = retrieval.tally(retrieval.directions(predictions, exhaustive=True), owner)
+            yield from _recalls("exhaustive", retrieval.recalls_with_intervals([every]))
+            yield from _recalls("lost by pruning: exhaustive - re-ranked", retrieval.lost(whole, every))
+
+
+def _recalls(protocol: str, rows: Iterable[retrieval.Recall]) -> Iterator[Measure]:
+    for row in rows:
         yield Measure(protocol, row.metric, row.value, row.low, row.high, row.chance, row.n)
+
+
+def reranking(predictions: pa.Table, kept: Mapping[str, retrieval.Candidates]) -> str:
+    """How many candidates of each query were ranked: `exhaustive` where that is all there are."""
+    if not retrieval.has_coarse(predictions):
+        return "exhaustive"
+    per_query = {d: int(np.unique(c.query, return_counts=True)[1].max()) for d, c in kept.items()}
+    if all(per_query[d] == len(np.unique(kept[other].query)) for d, other in (("i2t", "t2i"), ("t2i", "i2t"))):
+        return "exhaustive"
+    return f"re-ranked k_c={per_query['i2t']} k_i={per_query['t2i']}"
 
 
 def _check_retrieval(

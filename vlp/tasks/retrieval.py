@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vlp.batching.batch import Batch
 from vlp.batching.collate import add_negative_noise
+from vlp.errors import InputError
 from vlp.models.mvptr import Mvptr
-from vlp.objectives.classification import MATCH
-from vlp.tasks.base import Task, device_of
-from vlp.tasks.metrics.retrieval import NO_COARSE
+from vlp.tasks.base import Task
+from vlp.tasks.metrics.retrieval import KS, NO_COARSE
+from vlp.tasks.reranking import UnimodalCache, best
 from vlp.training.schedule import hardness, steps
 from vlp.training.steps import RetrievalStep
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SELECTION_DEPTH = 16
+_PAIRS_AT_ONCE = 1_000_000
 
 
 class Retrieval(Task):
@@ -37,7 +39,8 @@ class Retrieval(Task):
         return add_negative_noise(self.collator(rows, self.image_ids(rows)), self.seed, step, rank, h)
 
     def predict(self, model: Mvptr, split: str) -> pa.Table:
-        return self._predict(model, split, self.config.captions_reranked, self.config.images_reranked)
+        c = self.config
+        return self._predict(model, split, c.captions_reranked, c.images_reranked, c.folds, c.exhaustive)
 
     def selection_predictions(self, model: Mvptr) -> pa.Table:
         """Shallower than the final ranking: it only has to order checkpoints."""
@@ -52,107 +55,121 @@ class Retrieval(Task):
         return recalls(predictions)["RSUM"]
 
     @torch.inference_mode()
-    def _predict(self, model: Mvptr, split: str, k_c: int, k_i: int) -> pa.Table:
+    def _predict(
+        self, model: Mvptr, split: str, k_c: int, k_i: int, folds: int = 1, exhaustive: bool = False
+    ) -> pa.Table:
         rows = self.rows(split)
-        cache = UnimodalCache(self, model, rows)
-        if model.merged:
-            # Nothing orders candidates cheaply: every pair is scored.
-            k_c, k_i = len(rows), len(cache.images)
-        text_of_image, image_of_text = candidates(cache.coarse_IS, k_c, k_i)
-        pairs = np.unique(np.concatenate([text_of_image, image_of_text]), axis=0)
-        score = dict(zip(map(tuple, pairs.tolist()), cache.match_probabilities(pairs).tolist(), strict=True))
-        return self._table(cache, rows, text_of_image, image_of_text, score)
+        cache = UnimodalCache(model, self.collator, rows, self.image_ids(rows))
+        parts = list(fold_parts(cache.image_of_S, len(cache.images), folds))
+        coarse_IS = cache.coarse_IS.numpy()
+        kept = [candidates(coarse_IS, *part, k_c, k_i) for part in parts]
+        everything = exhaustive or model.merged  # with merged attention nothing orders candidates cheaply
+        wanted_IS = np.full(coarse_IS.shape, everything)
+        for pairs in (pair for part in kept for pair in part.values()):
+            wanted_IS[pairs[:, 0], pairs[:, 1]] = True
+        score_IS = score(cache, wanted_IS)
+        lists = kept
+        if everything:
+            depth = (max(k_c, *KS), max(k_i, *KS))
+            ranked = [candidates(score_IS, *part, *depth, second_IS=coarse_IS) for part in parts]
+            lists = (
+                ranked
+                if model.merged
+                else [{d: joined(k[d], r[d]) for d in k} for k, r in zip(kept, ranked, strict=True)]
+            )
+        return self._table(cache, rows, lists, score_IS, kept if everything and not model.merged else None)
 
-    def _table(self, cache: UnimodalCache, rows: np.ndarray, text_of_image, image_of_text, score) -> pa.Table:
+    def _table(
+        self,
+        cache: UnimodalCache,
+        rows: np.ndarray,
+        lists: list[dict[str, np.ndarray]],
+        score_IS: np.ndarray,
+        kept: list[dict[str, np.ndarray]] | None,
+    ) -> pa.Table:
         import pyarrow as pa
 
-        texts, coarse = self.collator.texts, cache.coarse_IS.cpu().numpy()
-        ids = [texts.ids[int(r)] for r in rows]
-        columns: dict[str, list] = {
-            k: [] for k in ("direction", "query_id", "candidate_id", "coarse", "score", "positive")
-        }
-        for direction, pairs in (("i2t", text_of_image), ("t2i", image_of_text)):
-            for i, s in pairs.tolist():
-                image, text = cache.images[i], ids[s]
-                columns["direction"].append(direction)
-                columns["query_id"].append(image if direction == "i2t" else text)
-                columns["candidate_id"].append(text if direction == "i2t" else image)
-                columns["coarse"].append(float(coarse[i, s]))
-                columns["score"].append(score[i, s])
-                columns["positive"].append(cache.image_of_row[s] == i)
-        said = {b"num_texts": str(len(ids)), b"num_images": str(len(cache.images))}
+        coarse_IS, tables = cache.coarse_IS.numpy(), []
+        texts = np.array([self.collator.texts.ids[int(r)] for r in rows])
+        images = np.array(cache.images)
+        for fold, part in enumerate(lists):
+            for direction, pairs in part.items():
+                image_N, text_N = pairs.T
+                ids = images[image_N], texts[text_N]
+                columns = {
+                    "direction": np.full(len(pairs), direction),
+                    "query_id": ids[direction == "t2i"],
+                    "candidate_id": ids[direction == "i2t"],
+                    "coarse": coarse_IS[image_N, text_N].astype(np.float64),
+                    "score": score_IS[image_N, text_N].astype(np.float64),
+                    "positive": cache.image_of_S[text_N] == image_N,
+                }
+                if len(lists) > 1:
+                    columns["fold"] = np.full(len(pairs), fold, np.int8)
+                if kept is not None:
+                    columns["pruned"] = ~np.isin(_numbers(pairs), _numbers(kept[fold][direction]))
+                tables.append(pa.table(columns))
+        said: dict[bytes, str] = {b"num_texts": str(len(rows)), b"num_images": str(len(images))}
         said |= {NO_COARSE: "merged attention"} if cache.model.merged else {}
-        return pa.table(columns).replace_schema_metadata(said)
+        return pa.concat_tables(tables).replace_schema_metadata(said)
 
 
-def candidates(coarse_IS: Tensor, k_c: int, k_i: int) -> tuple[np.ndarray, np.ndarray]:
-    """(image, text) pairs to re-rank: the k_c best texts of each image, the k_i best images of each text.
+def score(cache: UnimodalCache, wanted_IS: np.ndarray) -> np.ndarray:
+    """ITM probabilities [I,S] of the wanted pairs, each scored once; NaN elsewhere."""
+    score_IS = np.full(wanted_IS.shape, np.nan, np.float32)
+    images = max(1, _PAIRS_AT_ONCE // wanted_IS.shape[1])
+    for begin in range(0, len(wanted_IS), images):
+        pairs = np.argwhere(wanted_IS[begin : begin + images]) + np.array([begin, 0])
+        score_IS[pairs[:, 0], pairs[:, 1]] = cache.match_probabilities(pairs)
+    return score_IS
 
-    Ties go to the lower index, so the result does not depend on the sort's mood.
+
+def fold_parts(image_of_S: np.ndarray, images: int, folds: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(images, texts) of the whole, then of each of `folds` > 1 runs of images in the order of their ids.
+
+    Raises:
+        InputError: the folds would not be equal, and their mean not one over images.
     """
-
-    def best(x: Tensor, k: int) -> np.ndarray:
-        order = torch.sort(x, dim=1, descending=True, stable=True).indices
-        return order[:, : min(k, x.shape[1])].cpu().numpy()
-
-    texts, images = best(coarse_IS, k_c), best(coarse_IS.T, k_i)
-    of_image = np.stack([np.repeat(np.arange(len(texts)), texts.shape[1]), texts.ravel()], 1)
-    of_text = np.stack([images.ravel(), np.repeat(np.arange(len(images)), images.shape[1])], 1)
-    return of_image, of_text
+    yield np.arange(images), np.arange(len(image_of_S))
+    if folds > 1 and images % folds:
+        problem = f"{images} images make no {folds} equal folds."
+        raise InputError("tasks.retrieval.folds", problem, "Name a divisor, or 1.")
+    for own in np.split(np.arange(images), folds) if folds > 1 else []:
+        yield own, np.flatnonzero(np.isin(image_of_S, own))
 
 
-class UnimodalCache:
-    """Unimodal states of a split: the re-ranker needs only the multimodal layers for each pair.
+def candidates(
+    score_IS: np.ndarray,
+    images: np.ndarray,
+    texts: np.ndarray,
+    k_c: int,
+    k_i: int,
+    second_IS: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """The k_c best texts of each image and the k_i best images of each text, exactly, among those named.
 
-    With merged attention these are the embedded inputs, tags among them, and `coarse_IS` is zero.
+    Args:
+        second_IS: what orders equal scores; then the lower index comes first, so that the order does not depend on
+            the sort's mood. None: the lower index at once.
+
+    Returns:
+        (image, text) [N,2] by direction, query after query, best first.
     """
-
-    def __init__(self, task: Retrieval, model: Mvptr, rows: np.ndarray, batch_size: int = 128) -> None:
-        self.model = model
-        device = device_of(model)
-        owners = task.image_ids(rows)
-        self.images = sorted(set(owners))
-        number = {image: i for i, image in enumerate(self.images)}
-        self.image_of_row = [number[o] for o in owners]
-        self.text_states: list[Tensor] = [torch.empty(0)] * len(rows)
-        self.image_states: list[Tensor] = [torch.empty(0)] * len(self.images)
-        self.tag_states = list(self.image_states)
-        texts = torch.empty(len(rows), model.architecture.hidden_size, device=device)
-        images = torch.empty(len(self.images), model.architecture.hidden_size, device=device)
-        order = np.argsort(task.collator.text_lengths(rows), kind="stable")
-        for at in np.array_split(order, max(1, len(order) // batch_size)):
-            batch = task.collator(rows[at], [owners[a] for a in at]).to(device)
-            states = model.encode_text(batch)
-            texts[at] = torch.nn.functional.normalize(model.text_projection(states[:, 0]), dim=-1)
-            for a, state, mask in zip(at, states, batch.text_mask_BL, strict=True):
-                self.text_states[a] = state[mask]
-        for at in np.array_split(np.arange(len(self.images)), max(1, len(self.images) // batch_size)):
-            # Any text will do: the visual sequence does not depend on it.
-            batch = task.collator(np.repeat(rows[:1], len(at)), [self.images[a] for a in at]).to(device)
-            states = model.encode_image(batch)
-            images[at] = torch.nn.functional.normalize(model.visual_projection(states[:, 0]), dim=-1)
-            tags, regions = states.split([batch.tag_ids_BT.shape[1], batch.regions_BRF.shape[1]], dim=1)
-            for a, state, mask in zip(at, regions, batch.region_mask_BR, strict=True):
-                self.image_states[a] = state[mask]
-            for a, state, mask in zip(at, tags, batch.tag_mask_BT, strict=True):
-                self.tag_states[a] = state[mask]
-        self.coarse_IS = images @ texts.T if not model.merged else torch.zeros(len(images), len(texts))
-
-    def match_probabilities(self, pairs: np.ndarray, batch_size: int = 512) -> np.ndarray:
-        """ITM probability of each (image, text) pair; pairs of similar length share a batch."""
-        length = np.array([len(self.text_states[s]) + len(self.image_states[i]) for i, s in pairs])
-        order, result = np.argsort(length, kind="stable"), np.empty(len(pairs), np.float64)
-        for begin in range(0, len(order), batch_size):
-            at = order[begin : begin + batch_size]
-            text, text_mask = _pad([self.text_states[s] for s in pairs[at, 1]])
-            regions, region_mask = _pad([self.image_states[i] for i in pairs[at, 0]])
-            tags = _pad([self.tag_states[i] for i in pairs[at, 0]]) if self.model.merged else (None, None)
-            last = self.model.multimodal(text, text_mask, regions, region_mask, *tags, cls_only=True)[-1]
-            result[at] = self.model.itm_logits(last).float().softmax(-1)[:, MATCH].cpu().numpy()
-        return result
+    part = np.ix_(images, texts)
+    first, second = score_IS[part], None if second_IS is None else second_IS[part]
+    of_image = best(first, k_c, second)
+    of_text = best(first.T, k_i, None if second is None else second.T)
+    return {
+        "i2t": np.stack([np.repeat(images, of_image.shape[1]), texts[of_image.ravel()]], 1),
+        "t2i": np.stack([images[of_text.ravel()], np.repeat(texts, of_text.shape[1])], 1),
+    }
 
 
-def _pad(states: list[Tensor]) -> tuple[Tensor, Tensor]:
-    padded = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
-    lengths = torch.tensor([len(s) for s in states], device=padded.device)
-    return padded, torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
+def joined(pairs_N2: np.ndarray, more_M2: np.ndarray) -> np.ndarray:
+    """The pairs and those of `more` that are not among them."""
+    return np.concatenate([pairs_N2, more_M2[~np.isin(_numbers(more_M2), _numbers(pairs_N2))]])
+
+
+def _numbers(pairs_N2: np.ndarray) -> np.ndarray:
+    """One number for each (image, text)."""
+    return pairs_N2[:, 0] * np.int64(2**32) + pairs_N2[:, 1]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import comb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +38,24 @@ class Recall:
     value: float
     low: float
     high: float
-    chance: float
+    chance: float | None
     n: int
 
 
-def directions(predictions: pa.Table) -> dict[str, Candidates]:
-    """The columns of a predictions table, taken apart by direction."""
+def directions(predictions: pa.Table, fold: int = 0, *, exhaustive: bool = False) -> dict[str, Candidates]:
+    """The columns of a predictions table, taken apart by direction.
+
+    Args:
+        fold: 0: all images; from 1: one of the folds.
+        exhaustive: with the candidates that the coarse order had pruned.
+    """
     columns = {name: np.asarray(predictions[name]) for name in predictions.column_names}
+    kept = np.ones(predictions.num_rows, bool)
+    if "fold" in columns:
+        kept &= columns["fold"] == fold
+    if "pruned" in columns and not exhaustive:
+        kept &= ~columns["pruned"]
+    columns = {name: column[kept] for name, column in columns.items()}
     return {
         direction: Candidates(
             query=columns["query_id"][at].astype(str),
@@ -62,10 +73,14 @@ NO_COARSE = b"no_coarse"
 """Key of the metadata of predictions that no unimodal encoder has ordered (merged attention); `coarse` is 0 there."""
 
 
+def has_coarse(predictions: pa.Table) -> bool:
+    return NO_COARSE not in (predictions.schema.metadata or {})
+
+
 def orders(predictions: pa.Table) -> tuple[tuple[bool, str], ...]:
     """(coarse?, prefix of the metrics) of the orders that a predictions table holds."""
     both = ((False, ""), (True, "Uni-"))
-    return both[:1] if NO_COARSE in (predictions.schema.metadata or {}) else both
+    return both if has_coarse(predictions) else both[:1]
 
 
 def recalls(predictions: pa.Table) -> dict[str, float]:
@@ -106,20 +121,28 @@ def chance(positives: int, total: int, k: int) -> float:
     return float(1 - Fraction(comb(total - positives, k), comb(total, k)))
 
 
-def recalls_with_intervals(
-    kept: Mapping[str, Candidates],
-    caption_image: Mapping[str, str],
-    wanted: Sequence[tuple[bool, str]] = ((False, ""), (True, "Uni-")),
-) -> list[Recall]:
-    """All recalls of both directions in percent, with 95% intervals and chance.
+@dataclass(frozen=True)
+class Tally:
+    """Hits and numbers of queries of each image, [G,6]: i2t @1 @5 @10, then t2i @1 @5 @10; chance [6] in percent."""
 
+    hits: bootstrap.Floats
+    queries: bootstrap.Floats
+    chance: NDArray[np.float64]
+
+    def values(self) -> NDArray[np.float64]:
+        """Recalls [6] in percent."""
+        return 100 * self.hits.sum(axis=0) / self.queries.sum(axis=0)
+
+    def resampled(self, seed: int = bootstrap.SEED) -> NDArray[np.float64]:
+        """Recalls [resamples, 6] in percent, resampled by image."""
+        return 100 * bootstrap.resampled_means(self.hits, self.queries, seed=seed)
+
+
+def tally(kept: Mapping[str, Candidates], caption_image: Mapping[str, str], *, coarse: bool = False) -> Tally:
+    """
     Args:
         kept: `i2t` (queries are images) and `t2i` (queries are captions).
         caption_image: the image of every caption among the queries of `t2i`.
-        wanted: see `orders`.
-
-    Returns:
-        TR@K, IR@K, RSUM of the re-ranked order, the same as Uni-... of the coarse one.
     """
     images = np.unique(kept["i2t"].query).tolist()
     captions = np.unique(kept["t2i"].query).tolist()
@@ -127,24 +150,37 @@ def recalls_with_intervals(
     captions_of = np.zeros(len(images), dtype=int)
     for caption in captions:
         captions_of[place[caption_image[caption]]] += 1
-    guess = {
-        "i2t": [float(np.mean([chance(int(p), len(captions), k) for p in captions_of])) for k in KS],
-        "t2i": [chance(1, len(images), k) for k in KS],
-    }
-    rows: list[Recall] = []
-    for coarse, prefix in wanted:
-        sums, counts = _per_image(kept, caption_image, images, coarse=coarse)
-        values = 100 * sums.sum(axis=0) / counts.sum(axis=0)
-        means = 100 * bootstrap.resampled_means(sums, counts)
-        low, high = bootstrap.bounds(means)
-        names = [f"{prefix}{DIRECTIONS[d]}@{k}" for d in DIRECTIONS for k in KS]
-        guesses = [100 * g for d in DIRECTIONS for g in guess[d]]
-        for i, name in enumerate(names):
-            rows.append(Recall(name, values[i], low[i], high[i], guesses[i], int(counts[:, i].sum())))
-        (low_sum,), (high_sum,) = bootstrap.bounds(means.sum(axis=1, keepdims=True))
-        total = len(images) + len(captions)
-        rows.append(Recall(f"{prefix}RSUM", float(values.sum()), low_sum, high_sum, sum(guesses), total))
-    return rows
+    guesses = [100 * float(np.mean([chance(int(p), len(captions), k) for p in captions_of])) for k in KS]
+    guesses += [100 * chance(1, len(images), k) for k in KS]
+    return Tally(*_per_image(kept, caption_image, images, coarse=coarse), np.array(guesses))
+
+
+def recalls_with_intervals(tallies: Sequence[Tally], prefix: str = "") -> list[Recall]:
+    """TR@K, IR@K and RSUM in percent, with 95% intervals and chance: the mean over the tallies (folds, or one)."""
+    values = np.mean([t.values() for t in tallies], axis=0)
+    means = np.mean([t.resampled(bootstrap.SEED + i) for i, t in enumerate(tallies)], axis=0)
+    guesses = np.mean([t.chance for t in tallies], axis=0)
+    return _rows(values, means, guesses, sum(t.queries.sum(axis=0) for t in tallies), prefix)
+
+
+def lost(pruned: Tally, exhaustive: Tally, prefix: str = "") -> list[Recall]:
+    """Recalls of the exhaustive ranking minus those of the re-ranked candidates, in points; the same images in each
+    resample. Below zero where pruning took wrong candidates away that would have won."""
+    values, means = exhaustive.values() - pruned.values(), exhaustive.resampled() - pruned.resampled()
+    return _rows(values, means, None, exhaustive.queries.sum(axis=0), prefix)
+
+
+def _rows(
+    values: NDArray[np.float64], means: NDArray[np.float64], guesses: NDArray[np.float64] | None, n: Any, prefix: str
+) -> list[Recall]:
+    names = [f"{prefix}{DIRECTIONS[d]}@{k}" for d in DIRECTIONS for k in KS] + [f"{prefix}RSUM"]
+    low, high = bootstrap.bounds(np.concatenate([means, means.sum(axis=1, keepdims=True)], axis=1))
+    values = np.append(values, values.sum())
+    chances = [None] * 7 if guesses is None else [*guesses.tolist(), float(guesses.sum())]
+    counts = [*n.astype(int).tolist(), int(n[0] + n[-1])]
+    return [
+        Recall(*row) for row in zip(names, values.tolist(), low.tolist(), high.tolist(), chances, counts, strict=True)
+    ]
 
 
 def _per_image(
