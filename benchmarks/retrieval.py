@@ -1,4 +1,4 @@
-"""Re-ranking from cached states against the reference protocol, interleaved in one run, and what that means for COCO 5k.
+"""Re-ranking from cached states against the reference protocol, interleaved in one run; what that means for COCO 5k.
 
     OMP_NUM_THREADS=2 python -m benchmarks.retrieval
 
@@ -107,7 +107,7 @@ def measure(a: Architecture, images: int, size: int, repeats: int, threads: int)
         }
         for name, way in ways.items():
             times = found[name] if repeat else Times()  # the first round warms up
-            times.run(lambda name=name, way=way: scores.update({name: way()}), threads)
+            times.run(lambda s=scores, n=name, w=way: s.update({n: w()}), threads)
         gap = max(gap, *(float(np.abs(scores[n] - scores["cached"]).max()) for n in ("reference", "trimmed")))
     assert gap <= 1e-5, f"scores differ by {gap:.1e}"
     print(f"largest difference of a score: {gap:.1e}")
