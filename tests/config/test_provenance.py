@@ -171,7 +171,9 @@ def test_a_written_out_experiment_keeps_its_sources_and_fits_the_schema() -> Non
 
 def test_every_source_of_the_shipped_files_is_of_a_value_they_set() -> None:
     for path in CONFIGS.glob("*.yaml"):
-        value = read(path, ["data.root=.", "regions.tsv=."] if path.stem in ("flickr_mini", "paper", "coco") else [])
+        value = read(
+            path, ["data.root=.", "regions.tsv=."] if path.stem in ("flickr_mini", "coco_mini", "paper", "coco") else []
+        )
         here = {o.key: o for o in origins(build(value, str(path)), value)}
         for key, source in (value.get("sources") or {}).items():
             assert here[key].given and here[key].source == source

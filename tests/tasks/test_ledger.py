@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -70,16 +71,22 @@ def test_answers_are_the_frequent_ones_of_train_or_a_files(tmp_path: Path) -> No
 
 
 def test_the_reading_of_a_pretrained_model_is_chosen_on_val() -> None:
+    def fake(readings: list[Reading]) -> pa.Table:
+        boxes = [[float(r.layer), float(r.source == "concepts")] for r in readings]
+        return pa.table({"box": [boxes[0]], "readings_boxes": [boxes]})
+
     asked: list[tuple[str, Reading]] = []
     best = Reading(2, "concepts")
     task = bare(
         Grounding,
-        predict_with=lambda model, split, reading: (asked.append((split, reading)), reading)[1],
-        score=lambda reading: float(reading == best),
+        config=SimpleNamespace(layer=3),
+        predict_with=lambda model, split, readings: (asked.extend((split, r) for r in readings), fake(readings))[1],
+        score=lambda table: float(table["box"][0].as_py() == [2.0, 1.0]),
     )
     model = SimpleNamespace(architecture=SimpleNamespace(multimodal_layers=3))
     assert task.choose_reading(model) == best and str(best) == "layer 2, concepts"
     assert {split for split, _ in asked} == {"val"} and len({reading for _, reading in asked}) == 6
+    assert task.readings(model)[0] == Reading(3, "tokens")  # what is trained wins where others are as good
 
 
 def test_the_target_is_the_best_overlap_with_one_of_the_boxes() -> None:

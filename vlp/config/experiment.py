@@ -54,7 +54,8 @@ class Experiment(Part):
                 "data.root: has no default; name the folder of the raw data (in a file that extends this one, "
                 "or --set data.root=DIR)"
             )
-        for task, table in (("vqa", "questions"), ("entailment", "entailment"), ("grounding", "phrase_boxes")):
+        needs = {"vqa": "questions", "entailment": "entailment", "grounding": "phrase_boxes", "referring": "referring"}
+        for task, table in needs.items():
             if getattr(tasks, task) is not None and getattr(data, table) is None:
                 raise ValueError(f"tasks.{task}: needs data.{table}")
         if self.regions.source == "vinvl_tsv" and self.regions.tsv is None:

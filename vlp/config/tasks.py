@@ -50,8 +50,17 @@ class Grounding(Task):
     """Multimodal layer whose states are compared, counted from 1."""
 
 
+class Referring(Task):
+    """RefCOCO, RefCOCO+, RefCOCOg: not in the paper."""
+
+    objective: Literal["mse", "cross_entropy"] = Field(default="mse", json_schema_extra=stated("released"))
+    layer: int | None = Field(default=None, ge=1, json_schema_extra=stated("assumed"))
+    """Multimodal layer whose states are compared, counted from 1; None: the last."""
+
+
 class Tasks(Part):
     retrieval: Retrieval | None = None
     vqa: Vqa | None = None
     entailment: Entailment | None = None
     grounding: Grounding | None = None
+    referring: Referring | None = None

@@ -44,6 +44,11 @@ def cells() -> Iterator[Cell]:
                     yield Cell(table=table["table"], row=name, value=value, **facts)
 
 
+def is_main(protocol: str) -> bool:
+    """Whether the papers' numbers are of this protocol: not the merged box, folds, or what no pruning would give."""
+    return not any(word in protocol for word in ("merged", "folds", "all pairs"))
+
+
 def find(
     task: str, dataset: str, split: str, stage: str, protocol: str, metric: str, n: int, method: str = "mvptr"
 ) -> float | None:
@@ -51,7 +56,7 @@ def find(
 
     A miniature has other items, so it never stands beside the paper's number.
     """
-    if "merged" in protocol:
+    if not is_main(protocol):
         return None
     for cell in cells():
         same = (cell.task, cell.dataset, cell.split, cell.stage, cell.metric) == (task, dataset, split, stage, metric)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vlp.tasks.evaluation import Measure
 
 SPLITS = ("val", "test")
-TASKS = ("retrieval", "vqa", "entailment", "grounding")
+TASKS = ("retrieval", "vqa", "entailment", "grounding", "referring")
 
 
 @dataclass(frozen=True)

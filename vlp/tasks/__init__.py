@@ -10,16 +10,17 @@ if TYPE_CHECKING:
     from vlp.tasks.base import Task
     from vlp.training.inputs import Inputs
 
-NAMES = ("retrieval", "vqa", "entailment", "grounding")
+NAMES = ("retrieval", "vqa", "entailment", "grounding", "referring")
 
 
 def make(name: str, inputs: Inputs, variant: str) -> Task:
     """The task of an experiment, in a variant (full, blind, scratch, pretrained)."""
     from vlp.tasks.classification import Entailment, Vqa
     from vlp.tasks.grounding import Grounding
+    from vlp.tasks.referring import Referring
     from vlp.tasks.retrieval import Retrieval
 
-    kinds = {k.name: k for k in (Retrieval, Vqa, Entailment, Grounding)}
+    kinds = {k.name: k for k in (Retrieval, Vqa, Entailment, Grounding, Referring)}
     config = getattr(inputs.experiment.tasks, name, None)
     if config is None:
         raise VlpError(f"tasks.{name}: not in this experiment's config")

@@ -21,13 +21,20 @@ if TYPE_CHECKING:
 
     from vlp.regions.store import RegionStore
 
-TABLES = {"retrieval": "captions", "vqa": "questions", "entailment": "entailment", "grounding": "phrase_boxes"}
+TABLES = {
+    "retrieval": "captions",
+    "vqa": "questions",
+    "entailment": "entailment",
+    "grounding": "phrase_boxes",
+    "referring": "referring",
+}
 """The table that holds a task's truth."""
 COLUMNS = {
     "retrieval": ("direction", "query_id", "candidate_id", "coarse", "score", "positive"),
     "vqa": ("question_id", "image_id", "answer_type", "answer", "answers"),
     "entailment": ("pair_id", "image_id", "label", "prediction"),
     "grounding": ("phrase_id", "image_id", "phrase_type", "box", "boxes", "num_regions", "covered", "random_hit"),
+    "referring": ("ref_id", "image_id", "partition", "box", "boxes", "num_regions", "covered", "random_hit"),
 }
 PRIOR_PHRASES = 20_000
 """So many train phrases choose the box prior."""
@@ -71,7 +78,7 @@ def evaluate(task: str, path: str | Path, tables: str | Path, regions: RegionSto
     """All measures of a predictions file.
 
     Args:
-        task: retrieval, vqa, entailment or grounding.
+        task: one of `COLUMNS`.
         tables: the experiment's tables; its train split gives the priors that `chance` follows.
         regions: for grounding, the store the model chose from: gives the box prior and the merged rule's chance.
     """
@@ -82,6 +89,8 @@ def evaluate(task: str, path: str | Path, tables: str | Path, regions: RegionSto
         return list(_vqa(predictions, tables))
     if task == "entailment":
         return list(_entailment(predictions, tables))
+    if task == "referring":
+        return list(_referring(predictions))
     return list(_grounding(predictions, tables, regions))
 
 
@@ -102,8 +111,8 @@ def _retrieval(path: Path, predictions: pa.Table, tables: str | Path) -> Iterato
             yield from _recalls(protocol, retrieval.recalls_with_intervals(each, prefix))
         if "pruned" in predictions.column_names and not coarse and protocols[0] != "exhaustive":
             every = retrieval.tally(retrieval.directions(predictions, exhaustive=True), owner)
-            yield from _recalls("exhaustive", retrieval.recalls_with_intervals([every]))
-            yield from _recalls("lost by pruning: exhaustive - re-ranked", retrieval.lost(whole, every))
+            yield from _recalls("all pairs scored", retrieval.recalls_with_intervals([every]))
+            yield from _recalls("all pairs scored - re-ranked: lost by pruning", retrieval.lost(whole, every))
 
 
 def _recalls(protocol: str, rows: Iterable[retrieval.Recall]) -> Iterator[Measure]:
@@ -187,12 +196,31 @@ def _grounding(predictions: pa.Table, tables: str | Path, regions: RegionStore |
             yield _mean(protocol, "upper bound", 100.0 * covered, images, None)
         if prior is not None:
             yield prior
+        names = grounding.readings_of(predictions)
+        for i, name in enumerate(names if len(names) > 1 else []):
+            metric = f"accuracy by {name}{' (chosen on val)' if i == 0 else ''}"
+            yield _mean(
+                protocol, metric, 100.0 * grounding.hits(grounding.boxes_of(predictions, i), rule), images, chance
+            )
         if rule == "any":
             for kind in sorted({row["phrase_type"] for row in rows}):
                 at = [i for i, row in enumerate(rows) if row["phrase_type"] == kind]
                 luck = None if random is None else 100 * float(np.mean(random[at]))
                 yield _mean(protocol, f"accuracy ({kind})", values[at], [images[i] for i in at], luck)
     yield Measure("left out", "phrases without box", float(without), None, None, None, len(everything))
+
+
+def _referring(predictions: pa.Table) -> Iterator[Measure]:
+    """Chance: a random one of the regions. testA and testB are parts of `test`, and are told apart."""
+    rows = predictions.select(list(COLUMNS["referring"])).to_pylist()
+    hits, protocol = grounding.hits(predictions, strict=False), "IoU >= 0.5"
+    parts = sorted({row["partition"] for row in rows})
+    for part in [None, *(parts if len(parts) > 1 else [])]:
+        at = [i for i, row in enumerate(rows) if part in (None, row["partition"])]
+        images, name = [rows[i]["image_id"] for i in at], "" if part is None else f" ({part})"
+        luck = 100 * float(np.mean([rows[i]["random_hit"] for i in at]))
+        yield _mean(protocol, f"accuracy{name}", 100.0 * hits[at], images, luck)
+        yield _mean(protocol, f"upper bound{name}", [100.0 * rows[i]["covered"] for i in at], images, None)
 
 
 def _reach(rows: Sequence[Mapping[str, Any]], rule: grounding.Rule, regions: RegionStore | None) -> tuple[Any, Any]:

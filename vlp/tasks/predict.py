@@ -21,7 +21,7 @@ def predict(
     import pyarrow.parquet as pq
 
     from vlp.files import atomic
-    from vlp.tasks.grounding import Grounding
+    from vlp.tasks.metrics.grounding import readings_of
 
     torch.set_num_threads(experiment.launch.cpu_threads)
     inputs = Inputs(experiment, paths)
@@ -30,12 +30,9 @@ def predict(
     check_fits(model, inputs, model_dir)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     found: dict[str, Any] = {}
-    if variant == "pretrained" and isinstance(job, Grounding):
-        reading = job.choose_reading(model)
-        table = job.predict_with(model, split, reading)
-        found["reading"] = str(reading)
-    else:
-        table = job.predict(model, split)
+    table = job.predict(model, split)
+    if readings := readings_of(table):
+        found["reading"] = readings[0]
     metadata = {**(table.schema.metadata or {}), "checkpoint_sha256": directory.digest(model_dir)}
     with atomic(out) as temporary:
         pq.write_table(table.replace_schema_metadata(metadata), temporary)

@@ -133,6 +133,7 @@ def stages(e: Experiment, machines: Machines, counts: Mapping[str, int]) -> list
             ]
             found.append(_cost(e, a, name, o, both, machines, e.lengths, counts.get("captions")))
     tables = {"retrieval": "captions", "vqa": "questions", "entailment": "entailment", "grounding": "grounding"}
+    tables |= {"referring": "referring"}
     for task, table in tables.items():
         chosen = getattr(e.tasks, task)
         if chosen is None:
@@ -144,7 +145,7 @@ def stages(e: Experiment, machines: Machines, counts: Mapping[str, int]) -> list
                 both.append(flops.retrieval(a, s, chosen.optimisation.batch_size))
             else:
                 rows = ANSWERS if task == "vqa" else 3
-                both.append(flops.classification(a, s, rows, whole_last_layer=task == "grounding"))
+                both.append(flops.classification(a, s, rows, whole_last_layer=task in ("grounding", "referring")))
         found.append(_cost(e, a, task, chosen.optimisation, both, machines, cap, counts.get(table)))
     return found
 

@@ -89,7 +89,7 @@ def follow(driver):
 MODEL = "model.safetensors"
 TASKS = [
     name
-    for name in ("retrieval", "vqa", "entailment", "grounding")
+    for name in ("retrieval", "vqa", "entailment", "grounding", "referring")
     if SETTINGS["tasks"][name]
 ]
 VARIANTS = {name: SETTINGS["tasks"][name]["variants"] for name in TASKS}
@@ -135,6 +135,6 @@ def threads_of(kind):
 
 
 wildcard_constraints:
-    task="|".join(["retrieval", "vqa", "entailment", "grounding"]),
+    task="|".join(["retrieval", "vqa", "entailment", "grounding", "referring"]),
     variant="full|blind|scratch|pretrained",
     split="val|test",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -26,16 +27,37 @@ def merged(boxes: Sequence[Sequence[float]] | Boxes) -> Boxes:
     return np.concatenate([corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)])[None]
 
 
-def right(candidates_KF: ArrayLike, true_boxes: Sequence[Sequence[float]] | Boxes, rule: Rule) -> NDArray[np.bool_]:
-    """Which of K candidate boxes are right, [K]."""
-    wanted = merged(true_boxes) if rule == "merged" else true_boxes
-    return np.asarray((iou_matrix(candidates_KF, wanted) > THRESHOLD).any(axis=1))
+def right(
+    candidates_KF: ArrayLike, true_boxes: Sequence[Sequence[float]] | Boxes, rule: Rule, *, strict: bool = True
+) -> NDArray[np.bool_]:
+    """Which of K candidate boxes are right, [K].
+
+    Args:
+        strict: the IoU has to be greater than 0.5 (paper 4.2.3); else 0.5 will do (reference 5.4).
+    """
+    iou = iou_matrix(candidates_KF, merged(true_boxes) if rule == "merged" else true_boxes)
+    return np.asarray((iou > THRESHOLD if strict else iou >= THRESHOLD).any(axis=1))
 
 
-def hits(predictions: pa.Table, rule: Rule = "any") -> NDArray[np.bool_]:
+def hits(predictions: pa.Table, rule: Rule = "any", *, strict: bool = True) -> NDArray[np.bool_]:
     """Whether each phrase that has a box is grounded right; phrases without box are left out, as published."""
     columns = predictions.select(["box", "boxes"]).to_pylist()
-    return np.array([bool(right([r["box"]], r["boxes"], rule)[0]) for r in columns if r["boxes"]], dtype=bool)
+    return np.array(
+        [bool(right([r["box"]], r["boxes"], rule, strict=strict)[0]) for r in columns if r["boxes"]], dtype=bool
+    )
+
+
+def readings_of(predictions: pa.Table) -> list[str]:
+    """Names of the readings of a predictions table, that of `box` first."""
+    return json.loads((predictions.schema.metadata or {}).get(b"readings", b"[]"))
+
+
+def boxes_of(predictions: pa.Table, reading: int) -> pa.Table:
+    """The table with the boxes of another reading as its `box`."""
+    import pyarrow.compute as pc
+
+    at = predictions.column_names.index("box")
+    return predictions.set_column(at, "box", pc.list_element(predictions["readings_boxes"], reading))  # pyright: ignore
 
 
 PRIORS = ("whole image", "largest region", "best scored region", "centre-most region")

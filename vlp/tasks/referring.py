@@ -1,0 +1,35 @@
+"""Referring expressions, RefCOCO, RefCOCO+ and RefCOCOg: the released code's extra task (reference 5.4)."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from vlp.models.mvptr import Mvptr
+from vlp.tasks.grounding import Grounding, Reading
+
+
+class Referring(Grounding):
+    """A whole text grounded: the cosine of its [CLS] state with each region, regressed to the IoU with the one box.
+
+    As in the release the IoU 0.5 itself is right, and the last layer is read unless the config names another.
+    """
+
+    name, texts = "referring", "referring"
+    keys = ("ref_id", "partition")
+    sources = ("[CLS]",)
+    strict = False
+
+    @cached_property
+    def _phrases(self) -> dict[str, list[dict[str, Any]]]:
+        """The one record of each text."""
+        from vlp.data.tables import read_table
+
+        records = read_table(self.inputs.paths.tables, "referring").to_pylist()
+        return {r["ref_id"]: [{**r, "boxes": [r["box"]], "start": 0, "end": len(r["text"])}] for r in records}
+
+    def layer(self, model: Mvptr) -> int:
+        return self.config.layer or model.architecture.multimodal_layers
+
+    def readings(self, model: Mvptr) -> list[Reading]:
+        return [self.trained_reading(model)]
