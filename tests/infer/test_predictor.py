@@ -64,7 +64,7 @@ def test_boxes_are_those_of_the_task(lab: Lab, name: str) -> None:
     assert predictor.reading == reading
     task = make("grounding", Inputs(lab.experiment, lab.paths), "full")
     assert isinstance(task, Grounding)
-    table = task.predict_with(directory.load(lab.model(name)).eval(), "test", reading).to_pylist()
+    table = task.predict_with(directory.load(lab.model(name)).eval(), "test", [reading]).to_pylist()
     wanted = {r["phrase_id"]: r["box"] for r in table}
     compared = 0
     for row in (r for r in lab.world.images if r["split"] == "test"):
