@@ -171,3 +171,16 @@ def test_collator_reads_which_texts_match(tiny_inputs) -> None:
     mixed = Collator(c.corpus, Mixed(), c.store, c.vocabulary, c.lengths)  # type: ignore[arg-type]
     flags = mixed(rows, images).matchable_B
     assert flags is not None and flags.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_reads_regions_as_they_come(dtype: torch.dtype) -> None:
+    """Regions are float32 on the host whatever the precision; the losses agree with double precision roughly."""
+    b, m = batch(), model().to(dtype)
+    b.regions_BRF = b.regions_BRF.float()
+    found = PretrainingStep(m, get_args(Loss))(b)
+    torch.stack([x.mean() for x in found.values()]).sum().backward()
+    for name, loss in run(batch()).items():
+        assert found[name].total.dtype == torch.float32
+        torch.testing.assert_close(found[name].mean().double(), loss.mean(), rtol=0.05, atol=0.02)
+    assert all(p.grad.isfinite().all() for p in m.parameters() if p.grad is not None)

@@ -143,7 +143,8 @@ class Mvptr(nn.Module):
     def _embed_image(self, batch: Batch, rows_BTD: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`[CLS] tags [SEP] | regions` and its mask; regions have no position and no type (reference 1.2)."""
         tags = self._embed(batch.tag_ids_BT, 1, rows_BTD)
-        regions = self.dropout(self.region_norm(self.region_projection(batch.regions_BRF)))
+        features = batch.regions_BRF.to(self.region_projection.weight.dtype)  # float32 as read, whatever the precision
+        regions = self.dropout(self.region_norm(self.region_projection(features)))
         return torch.cat([tags, regions], 1), torch.cat([batch.tag_mask_BT, batch.region_mask_BR], 1)
 
     def encode_image(self, batch: Batch, rows_BTD: Tensor | None = None) -> Tensor:
