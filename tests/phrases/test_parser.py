@@ -19,8 +19,11 @@ CASES: dict[str, list[tuple[str, str]]] = {
     ],
     "numerals and quantities": [
         ("two men", "man two"),
-        ("a lot of people", "people lot"),
-        ("a couple of dogs run on the grass", "dog couple; dog|run on|grass"),
+        ("a lot of people", "people a"),
+        ("a couple of dogs run on the grass", "dog a; dog|run on|grass"),
+        ("dozens of birds", "bird dozen"),
+        ("lots of snow", ""),
+        ("the pair of scissors", "pair|of|scissors"),
         ("two of the men wear hats", "man two; man|wear|hat"),
         ("a group of people", "group|of|people"),
         ("a herd of sheep in a field", "herd|of|sheep; herd|in|field"),
@@ -58,6 +61,9 @@ CASES: dict[str, list[tuple[str, str]]] = {
         ("two men are sitting on a bench", "man two; man|sit on|bench"),
         ("a boy is running", "boy run"),
         ("a woman hitting a ball", "woman|hit|ball"),
+        ("a man looks happy", "man look; man happy"),
+        ("three dogs are playing together by fences", "dog three; dog|play by|fence"),
+        ("a woman walks away from a bus", "woman|walk away from|bus"),
         ("a woman biking in the park", "woman|bike in|park"),
         ("a girl picks up a ball", "girl|pick up|ball"),
         ("a dog is trying to catch a ball", "dog try; dog|catch|ball"),
@@ -103,7 +109,7 @@ CASES: dict[str, list[tuple[str, str]]] = {
         ("a ring left of a cross", "ring|left of|cross"),
         (
             "a child in a black shirt standing on a wooden dock near a picnic table .",
-            "child|in|shirt; shirt black; child|stand on|dock; dock wooden; child|stand near|table; table picnic",
+            "child|in|shirt; shirt black; child|stand on|dock; dock wooden; dock|near|table; table picnic",
         ),
         ("a man in a shirt and jeans", "man|in|shirt; man|in|jeans"),
         ("a drawing of a moon to the left of a star", "drawing|of|moon; moon|to the left of|star"),
@@ -113,6 +119,15 @@ CASES: dict[str, list[tuple[str, str]]] = {
         ("a fire hydrant on a street corner", "hydrant fire; hydrant|on|corner; corner street"),
         ("a white refrigerator and brown cabinets", "refrigerator white; cabinet brown"),
         ("a yellow school bus", "bus yellow; bus school"),
+        ("a red truck driving down a street", "truck red; truck|drive down|street"),
+        (
+            "a black schnauzer with a toy in it's mouth",
+            "schnauzer black; schnauzer|with|toy; toy|in|mouth; toy|have|mouth",
+        ),
+        ("a cat on a bed in a room near a window", "cat|on|bed; bed|in|room; room|near|window"),
+        ("a man stands on a beach with a surfboard", "man|stand on|beach; man|stand with|surfboard"),
+        ("a girl sits on a bench in a dress", "girl|sit on|bench; girl|sit in|dress"),
+        ("a dog holding a toy in its mouth", "dog|hold|toy; toy|in|mouth; dog|have|mouth"),
         ("a person in a kitchen preparing food", "person|in|kitchen; person|prepare|food"),
     ],
     "words": [
@@ -131,8 +146,10 @@ def test_a_sentence_gives_its_tuples(parser: SceneGraphParser, text: str, tuples
     assert {p.parts for p in parser.parse(text).phrases()} == wanted
 
 
-FLOORS = {"frozen": (0.97, 0.95), "tuned": (0.92, 0.90)}
-"""Least precision and recall: a rule change that loses sentences must say so here."""
+FLOORS = {"frozen": (0.96, 0.94), "tuned": (0.95, 0.94)}
+"""Least precision and recall: a rule change that loses sentences must say so here.
+
+Three of the frozen sentences name a quantity by its noun (bird, lot), not as SPICE does (bird, a): 0.033 of each."""
 
 
 @pytest.mark.parametrize("name", FILES)

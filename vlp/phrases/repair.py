@@ -192,6 +192,56 @@ def conjunct_without_its_and(doc: Doc, lexicon: words.Lexicon) -> None:
             conjunct.head = noun
 
 
+def its_with_an_apostrophe(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`a dog with a toy in it's mouth`: read as `it is`; behind a preposition it is `its`, misspelt."""
+    for it in doc[1:-2]:
+        prep, mark, rest = it.nbor(-1), it.nbor(1), doc[it.i + 2 :]
+        if it.lower_ != "it" or mark.lower_ != "'s" or mark.tag_ == "POS" or prep.tag_ not in ("IN", "RP"):
+            continue
+        noun = next((t for t in rest[:3] if t.lower_ in lexicon.nouns and not t.tag_.startswith(("JJ", "CD"))), None)
+        if noun is None:
+            continue
+        head, label = mark.head, mark.dep_
+        for child in list(mark.children):
+            if child.i > mark.i and child != noun:
+                child.head, child.dep_ = (noun, "amod") if child.i < noun.i else (prep, child.dep_)
+            elif child.i < it.i:
+                child.head, child.dep_ = (child, "ROOT") if head == mark else (head, label)
+        if prep.head == mark or prep.head == prep:
+            prep.head, prep.dep_ = doc[prep.i - 1], "prep"
+        noun.tag_ = "NN" if not noun.tag_.startswith("NN") else noun.tag_
+        noun.head, noun.dep_ = prep, "pobj"
+        it.head, it.dep_, it.tag_ = noun, "poss", "PRP$"
+        mark.head, mark.dep_, mark.tag_ = it, "case", "POS"
+
+
+def particle_with_an_object(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`driving down a street`: read as `drive down`, with a street beside it; what has an object is a preposition."""
+    for particle in doc:
+        if particle.dep_ == "prt" and any(c.dep_ == "pobj" for c in particle.children):
+            particle.dep_, particle.tag_ = "prep", "IN"
+
+
+def the_noun_before(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`sits on a bench in a park`: read with the park at the verb or at the bench, as it happens.
+
+    Right association (Kimball, 1973) settles it: of a chain of prepositions each belongs to the noun before it.
+    Not where the meaning is another: a time, what somebody wears, and with whom or with what somebody does something.
+    Behind an object it is so only for verbs like `have`, which say where the object is (`holds a toy in its mouth`).
+    """
+    for prep in doc[2:]:
+        if prep.dep_ != "prep" or prep.lower_ == "of" or prep.tag_ != "IN":
+            continue
+        head = prep.head
+        noun = _place_before(prep) or _had_before(prep)
+        object_ = next((c for c in prep.children if c.dep_ == "pobj"), None)
+        if noun is None or object_ is None or head.i >= noun.i or object_.lower_ in words.TIMES:
+            continue
+        worn = prep.lower_ == "in" and object_.lower_ in words.GARMENTS
+        if not worn and (prep.lower_ in words.LOCATIVES or not _lives(_subject(head))):
+            prep.head = noun
+
+
 def behind_a_depiction(doc: Doc, lexicon: words.Lexicon) -> None:
     """`a drawing of a moon to the left of a star`: read as `drawing to the left of`; the moon stands there."""
     for picture in doc:
@@ -206,6 +256,8 @@ def behind_a_depiction(doc: Doc, lexicon: words.Lexicon) -> None:
 
 
 REPAIRS: tuple[Repair, ...] = (
+    its_with_an_apostrophe,
+    particle_with_an_object,
     singular_article_before_plural,
     participle_after_its_noun,
     plural_read_as_verb,
@@ -218,7 +270,28 @@ REPAIRS: tuple[Repair, ...] = (
     participle_of_the_living,
     conjunct_without_its_and,
     behind_a_depiction,
+    the_noun_before,
 )
+
+
+def _place_before(prep: Token) -> Token | None:
+    """The noun right before `prep` that an earlier preposition of the same head leads to; of `side of a road`: side."""
+    noun, head = prep.nbor(-1), prep.head
+    while noun.dep_ in ("pobj", "conj") and noun.tag_.startswith("NN"):
+        governor = noun.head
+        if noun.dep_ == "pobj" and governor.lower_ != "of":
+            return noun if any(a == head for a in noun.ancestors) else None
+        noun = governor if noun.dep_ == "conj" else governor.head
+    return None
+
+
+def _had_before(prep: Token) -> Token | None:
+    """The object right before a locative, or the first of its conjuncts, if it is had, held or shown there."""
+    noun, verb = prep.nbor(-1), prep.head
+    while noun.dep_ == "conj":
+        noun = noun.head
+    stands = noun.dep_ == "dobj" and noun.head == verb and noun.tag_.startswith("NN")
+    return noun if stands and verb.lemma_ in words.HAVING and prep.lower_ in words.LOCATIVES else None
 
 
 def _in_noun_place(token: Token) -> bool:
@@ -238,6 +311,14 @@ def _opens_complement(token: Token) -> bool:
     after = token.nbor(1)
     opens = after.tag_ in ("DT", "PRP$", "IN", "RP", "TO", "CD") and after.lower_ != "of"
     return opens or after.lower_ == "next"
+
+
+def _subject(head: Token) -> Token:
+    """Who does it, if `head` is a verb with a subject of its own or one that describes a noun; else `head`."""
+    if not head.tag_.startswith("VB"):
+        return head
+    own = next((c for c in head.lefts if c.dep_ in ("nsubj", "nsubjpass")), None)
+    return own if own is not None else head.head if head.dep_ in ("acl", "relcl") else head
 
 
 def _lives(noun: Token) -> bool:

@@ -45,12 +45,17 @@ def numerals(s: Sentence) -> Iterator[Attribute | Relation]:
 
 
 def quantities(s: Sentence) -> Iterator[Attribute | Relation]:
-    """`a lot of people` (people, lot); `two of the men` (man, two); as in SPICE of plurals, not `a lot of snow`."""
+    """`a lot of people` (people, a); `dozens of birds` (bird, dozen); `two of the men` (man, two).
+
+    As in SPICE the value is the first word of the quantity, and only plurals have one, not `a lot of snow`.
+    """
     for token in s.doc:
         counted = s.counted(token)
         if counted is not None and counted.tag_ != "NN":
+            article = next(iter(s.children(token, "det")), None)
+            used = (token,) if article is None else (article, token)
             for noun in s.all_meant(counted):
-                yield _attribute(s, noun, token)
+                yield Attribute(s.thing(noun), s.lemma(used[0]), tuple(map(span, used)))
 
 
 def compounds(s: Sentence) -> Iterator[Attribute | Relation]:
@@ -77,15 +82,12 @@ def adjective_predicates(s: Sentence) -> Iterator[Attribute | Relation]:
             if not adjective.tag_.startswith(("JJ", "VB")) and not s.only_adjective(adjective):
                 continue
             for one in _joined(s, adjective):
-                place = one.lower_ in words.PLACE_ADVERBS and s.prepositional(verb)
-                near = one.lower_ in words.PLACE_ADVERBS - words.SIDES
-                if s.is_copula(verb) and not place and not near and not _compares(s, one):
+                leads = any((one.lower_, p.lower_) in words.JOINED_PREPOSITIONS for p in s.children(one, "prep"))
+                if _compares(s, one):
+                    yield from _relations(s, s.subjects(verb), (one,), s.prepositional(one))
+                elif not leads:
                     for subject in s.subjects(verb):
                         yield _attribute(s, subject, one)
-                if place:
-                    continue
-                if near or one.lower_ in words.SIDES or _compares(s, one):
-                    yield from _relations(s, s.subjects(verb), (one,), s.prepositional(one))
 
 
 def noun_predicates(s: Sentence) -> Iterator[Attribute | Relation]:
@@ -136,8 +138,7 @@ def verbs_alone(s: Sentence) -> Iterator[Attribute | Relation]:
     """
     for verb in s.predicates():
         leads_on = any(True for _ in s.objects(verb)) or s.prepositional(verb)
-        clause = s.children(verb, "acomp", "attr", "oprd")
-        if s.is_copula(verb) or leads_on or clause or (verb.dep_ in ("relcl", "ccomp") and not _own_subject(s, verb)):
+        if s.is_copula(verb) or leads_on or (verb.dep_ in ("relcl", "ccomp") and not _own_subject(s, verb)):
             continue
         state = s.is_state(verb) and s.is_adjective(verb)
         if s.is_passive(verb) and not state:

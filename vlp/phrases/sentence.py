@@ -97,8 +97,11 @@ class Sentence:
 
     def counted(self, token: Token) -> Token | None:
         """The noun that a quantity counts: `people` for `lot` in `a lot of people`."""
-        form, lemma = token.lower_, self.lemma(token)
-        if lemma not in words.QUANTITY_NOUNS and form not in words.PARTITIVES:
+        form = token.lower_
+        if form not in words.A_QUANTITIES and form not in words.QUANTITIES and form not in words.PARTITIVES:
+            return None
+        articles = {c.lower_ for c in self.children(token, "det")}
+        if form in words.A_QUANTITIES and not articles <= {"a", "an"}:
             return None
         for of in self.children(token, "prep"):
             if of.lower_ == "of" and of.i == token.i + 1:
@@ -240,10 +243,11 @@ class Sentence:
             elif child.dep_ in ("advmod", "acomp", "oprd", "amod", "prt", "acl") and child.i > head.i - (
                 head.tag_ == "MD"
             ):
-                before = (child,) if child.lower_ in words.PLACE_ADVERBS else ()
-                if before or child.dep_ == "advmod":
-                    for prep in self.children(child, "prep"):
-                        found += self._behind(prep, before)
+                for prep in self.children(child, "prep"):
+                    joined = (child.lower_, prep.lower_) in words.JOINED_PREPOSITIONS
+                    if joined or child.dep_ == "advmod":
+                        # A particle is part of the verb's name already.
+                        found += self._behind(prep, (child,) if joined and child.dep_ != "prt" else ())
         return found
 
     def _behind(self, prep: Token, before: tuple[Token, ...]) -> list[Complement]:
@@ -258,7 +262,8 @@ class Sentence:
                 elif things := self.all_meant(child):
                     found.append(Complement(" ".join(t.lower_ for t in name), name, tuple(things)))
             elif child.dep_ == "prep":
-                found += self._behind(child, name)
+                joined = (prep.lower_, child.lower_) in words.JOINED_PREPOSITIONS
+                found += self._behind(child, name if joined else before)
             elif child.dep_ == "conj" and child.tag_ == "IN":
                 found += self._behind(child, before)
         return found

@@ -15,14 +15,21 @@ def _set(listed: str) -> frozenset[str]:
     return frozenset(listed.split())
 
 
-QUANTITY_NOUNS = _set(
-    "lot bunch couple pair number dozen hundred thousand million handful variety assortment array series multitude "
-    "plenty ton load heap range plethora trio"
+A_QUANTITIES = _set(
+    "lot assortment number couple bunch handful litany sheaf slew dozen series variety multitude wad clutch wave "
+    "mountain array spate string ton range plethora heap sort form kind type version bit pair triple total"
 )
-"""`a lot of people`: the quantity is an attribute of what it counts. A group, herd or crowd is a thing of its own."""
+"""`a lot of people`: the quantity is an attribute of what it counts. A group, herd or crowd is a thing of its own.
+
+These three lists are the ones that SPICE takes over from the Stanford scene graph parser (Schuster et al., 2015)."""
+
+QUANTITIES = _set(
+    "lots many several plenty tons dozens multitudes mountains loads pairs tens hundreds thousands millions billions"
+)
+"""`dozens of birds`, without an article."""
 
 PARTITIVES = _set("one two three four five six seven eight nine ten some all both several many most each any")
-"""`two of the men`."""
+"""`two of the men`, before a noun with its article."""
 
 QUESTION_WORDS = frozenset(("what", "which", "whose"))
 RELATIVE_PRONOUNS = frozenset(("who", "which", "that", "whom"))
@@ -31,8 +38,27 @@ BARE_PLACE_NOUNS = _set("top front back")
 """`on top of`: without a determiner the noun is no object but part of the relation."""
 SIDES = frozenset(("left", "right"))
 """`to the left of` is a relation with its determiner too."""
-PLACE_ADVERBS = _set("next close near adjacent out away together along ahead inside outside opposite") | SIDES
-"""`next to`: the adverb belongs to the relation's name."""
+_JOINED = """
+across from, along with, alongside of, apart from, as for, as from, as of, as per, as to, aside from, away from,
+close by, close to, contrary to, except for, exclusive of, far from, inside of, irrespective of, near to, next to,
+off of, out of, outside of, regardless of, together with, because of, instead of,
+left of, right of, adjacent to, opposite to, opposite of
+"""
+JOINED_PREPOSITIONS = frozenset(tuple(pair.split()) for pair in _JOINED.split(","))
+"""One name for a relation: the two-word prepositions of Stanford's collapsed dependencies, which SPICE reads, and a
+few of ours (sides, `adjacent to`). Another adverb before a preposition is no part of the name (`out in the snow`)."""
+LOCATIVES = _set(
+    "in on at near by under behind beside beneath above below over inside outside around between among along "
+    "underneath against atop across"
+)
+"""Prepositions that name a place."""
+HAVING = _set("have hold carry contain include feature show")
+"""Verbs after which a place is that of the object."""
+TIMES = _set("night day morning evening afternoon dusk dawn noon sunset sunrise winter summer spring fall autumn time")
+GARMENTS = _set(
+    "shirt t-shirt suit dress skirt uniform hat cap helmet jacket coat vest sweater shorts pants jeans trousers tie "
+    "costume outfit clothes clothing gear attire robe gown apron boot shoe glove sock swimsuit bikini wetsuit"
+)
 
 DEPICTIONS = _set("picture image photo photograph drawing painting view scene closeup shot")
 """`a picture of a dog on a sofa`: what follows tells of what is shown."""
