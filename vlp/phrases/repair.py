@@ -280,7 +280,8 @@ def _place_before(prep: Token) -> Token | None:
     while noun.dep_ in ("pobj", "conj") and noun.tag_.startswith("NN"):
         governor = noun.head
         if noun.dep_ == "pobj" and governor.lower_ != "of":
-            return noun if any(a == head for a in noun.ancestors) else None
+            above = list(noun.ancestors)
+            return noun if head in above and prep not in above else None
         noun = governor if noun.dep_ == "conj" else governor.head
     return None
 

@@ -21,14 +21,15 @@ A_QUANTITIES = _set(
 )
 """`a lot of people`: the quantity is an attribute of what it counts. A group, herd or crowd is a thing of its own.
 
-These three lists are the ones that SPICE takes over from the Stanford scene graph parser (Schuster et al., 2015)."""
+This list, the next, and most of the third are those of the Stanford scene graph parser (Schuster et al., 2015), on
+which SPICE is built."""
 
 QUANTITIES = _set(
     "lots many several plenty tons dozens multitudes mountains loads pairs tens hundreds thousands millions billions"
 )
 """`dozens of birds`, without an article."""
 
-PARTITIVES = _set("one two three four five six seven eight nine ten some all both several many most each any")
+PARTITIVES = _set("one two three four five six seven eight nine ten some all both neither most each any")
 """`two of the men`, before a noun with its article."""
 
 QUESTION_WORDS = frozenset(("what", "which", "whose"))
@@ -51,9 +52,9 @@ LOCATIVES = _set(
     "in on at near by under behind beside beneath above below over inside outside around between among along "
     "underneath against atop across"
 )
-"""Prepositions that name a place."""
+"""Prepositions that name a place, by themselves."""
 HAVING = _set("have hold carry contain include feature show")
-"""Verbs after which a place is that of the object."""
+"""Verbs that say where their object is, as a small clause does: `has [a clock on it]`."""
 TIMES = _set("night day morning evening afternoon dusk dawn noon sunset sunrise winter summer spring fall autumn time")
 GARMENTS = _set(
     "shirt t-shirt suit dress skirt uniform hat cap helmet jacket coat vest sweater shorts pants jeans trousers tie "
@@ -73,7 +74,7 @@ MADE_FROM_NOUNS = _set(
     "ragged jagged "
     "colored multicolored haired sleeved legged tailed sided eyed tiled carpeted fenced flowered"
 )
-"""Adjectives made like participles: no verb is meant."""
+"""Adjectives made like participles, of nouns (striped, bearded) or old ones (naked): no verb is meant."""
 ING_NOUNS = _set(
     "building ceiling clothing railing painting awning wedding swing king ring string thing wing spring "
     "morning evening "
