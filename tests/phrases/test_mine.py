@@ -31,7 +31,7 @@ def test_the_distinct_texts_of_all_tables_are_mined(tables: Path, tmp_path: Path
 
 
 def test_the_file_does_not_depend_on_the_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mine, "CHUNK", 40)
+    monkeypatch.setattr(mine, "texts_at_once", lambda _: 40)
     texts = [f"a {size} {colour} dog is {n} meters from a man riding a horse"
              for size in ("small", "big") for colour in ("red", "brown", "white") for n in range(20)]  # fmt: skip
     for processes in (1, 2):

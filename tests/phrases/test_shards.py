@@ -9,6 +9,7 @@ from tests.phrases.conftest import MODEL
 from vlp.errors import InputError
 from vlp.phrases import mine, shards
 from vlp.phrases.texts import caption_lines
+from vlp.phrases.vocabulary import from_counts
 
 TEXTS = [f"a {size} {colour} dog near {n} cats" for size in ("small", "big") for colour in ("red", "brown", "white")
          for n in range(2, 12)]  # fmt: skip
@@ -20,7 +21,7 @@ def _run(folder: Path, texts: list[str] = TEXTS, processes: int = 1, size: int =
 
 
 def _vocabulary(folder: Path, path: Path) -> bytes:
-    shards.vocabulary(shards.frequencies(folder), 10, 100).save(path)
+    from_counts(shards.frequencies(folder), 10, 100).save(path)
     return path.read_bytes()
 
 
@@ -55,8 +56,8 @@ def test_a_tuple_counts_once_for_each_sentence(tmp_path: Path) -> None:
     _run(tmp_path, ["a red dog and a red dog", "a red dog", "a cat", "a red dog"], size=3)
     assert list(shards.frequencies(tmp_path)) == [("attribute", ("dog", "red"), 3)]
     assert shards.sentences_of(tmp_path) == 4
-    assert len(shards.vocabulary(shards.frequencies(tmp_path), 4, 10)) == 0
-    (record,) = shards.vocabulary(shards.frequencies(tmp_path), 3, 10).records
+    assert len(from_counts(shards.frequencies(tmp_path), 4, 10)) == 0
+    (record,) = from_counts(shards.frequencies(tmp_path), 3, 10).records
     assert (record.id, record.parts, record.count) == (10, ("dog", "red"), 3)
 
 

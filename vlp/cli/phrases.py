@@ -29,11 +29,11 @@ def mine(
     from rich.progress import track as bar
 
     from vlp.phrases import mine as mining
-    from vlp.phrases.parser import model_name
+    from vlp.phrases.backends import version
     from vlp.tracking import track
 
     e = experiment(config, overrides)
-    parser = model_name(e.phrases.parser)
+    parser = version(e.phrases.parser)
     params = {"phrases": e.phrases.model_dump(mode="json"), "parser": parser}
     with track(e, rule="phrases", inputs={"tables": tables}, outputs={"phrases": out}, params=params) as run:
         texts = mining.distinct_texts(tables)
@@ -104,7 +104,7 @@ def count(
     first_id: Annotated[int, typer.Option(help="Size of the tokenizer: the first phrase's id.")] = 30522,
     min_sentences: Annotated[int, typer.Option(min=1, help="Sentences that a phrase occurs in (paper 3.1.1).")] = 50,
     processes: Annotated[int, typer.Option(min=1)] = 2,
-    parser: Annotated[str, typer.Option(help="spaCy model.")] = "en_core_web_sm",
+    parser: Annotated[str, typer.Option(help="spaCy model, or spice:PATH of the jar.")] = "en_core_web_sm",
 ) -> None:
     """Mine a vocabulary from caption files of any size: sharded, resumable, in constant memory."""
     import time
@@ -114,6 +114,7 @@ def count(
 
     from vlp.phrases import shards as sharding
     from vlp.phrases.texts import caption_lines
+    from vlp.phrases.vocabulary import from_counts
 
     texts = chain.from_iterable(caption_lines(path) for path in captions)
     began, columns = time.monotonic(), (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -123,7 +124,7 @@ def count(
         for counts in sharding.mine_shards(texts, shards, parser, processes):
             rate = counts.sentences / (time.monotonic() - began)
             progress.update(bar, description=f"{counts.sentences} sentences, {rate:.0f}/s, {counts.kept} shards kept")
-    found = sharding.vocabulary(sharding.frequencies(shards), min_sentences, first_id)
+    found = from_counts(sharding.frequencies(shards), min_sentences, first_id)
     found.save(out)
     print(f"{out}: {len(found)} phrases in {min_sentences} or more of {counts.sentences} sentences, {found.rows} rows")
 
@@ -160,15 +161,15 @@ def tables(
 @app.command()
 def show(
     text: Annotated[str, typer.Argument(help="A caption, a question, any sentence.")],
-    parser: Annotated[str, typer.Option(help="spaCy model.")] = "en_core_web_sm",
+    parser: Annotated[str, typer.Option(help="spaCy model, or spice:PATH of the jar.")] = "en_core_web_sm",
 ) -> None:
     """Draw the scene graph of a text and list its tuples, each with the words it is made of."""
     from rich.console import Console
     from rich.tree import Tree
 
-    from vlp.phrases.parser import SceneGraphParser
+    from vlp.phrases.backends import open_parser
 
-    graph = SceneGraphParser(parser).parse(text)
+    graph = next(open_parser(parser).pipe([text]))
     tree = Tree(f"[bold]{text}[/bold]")
     for thing in graph.things:
         branch = tree.add(f"[green]{thing.lemma}[/green]")

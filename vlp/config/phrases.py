@@ -7,7 +7,7 @@ from vlp.config.base import Part, stated
 
 class Phrases(Part):
     parser: str = Field(default="en_core_web_sm", json_schema_extra=stated("ours"))
-    """A spaCy model that is installed as a package."""
+    """A spaCy model that is installed as a package, or `spice:PATH` of SPICE's jar."""
     min_sentences: int = Field(default=50, ge=1, json_schema_extra=stated("paper 3.1.1"))
     """A phrase enters the vocabulary if it occurs in so many train sentences (paper 3.1.1)."""
     processes: int = Field(default=2, ge=1, json_schema_extra=stated("local"))

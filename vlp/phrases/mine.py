@@ -8,7 +8,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -18,12 +17,13 @@ import pyarrow.parquet as pq
 from vlp.data.tables import read_table
 from vlp.errors import InputError
 from vlp.files import atomic
+from vlp.phrases.backends import Parser, open_parser, texts_at_once
 from vlp.phrases.graph import Phrase
-from vlp.phrases.parser import BATCH, SceneGraphParser
+from vlp.phrases.texts import batched
 
 TEXT_TABLES = ("captions", "questions", "entailment", "referring")
-CHUNK = 4 * BATCH
-"""Texts of one task of a process: fixed, so that the file does not depend on how many processes there are."""
+CHUNK = 1024
+"""Rows of the file that are written at once: fixed, so that its bytes depend on nothing else."""
 
 _WORD = pa.struct([("start", pa.int32()), ("end", pa.int32())])
 _TUPLE = pa.struct([("kind", pa.string()), ("parts", pa.list_(pa.string())), ("words", pa.list_(_WORD))])
@@ -33,7 +33,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Submit = Callable[[Callable[[list[str]], Any], list[str]], "Task[Any]"]
 
-_parser: SceneGraphParser | None = None
+_parser: Parser | None = None
 
 
 @dataclass
@@ -79,10 +79,10 @@ def mine(texts: Sequence[str], model: str, processes: int = 1) -> Iterator[tuple
     """Text and phrases, in order; a text without a phrase has none.
 
     Args:
-        model: name of the spaCy model.
+        model: name of the parser (`backends.open_parser`).
         processes: 1 works in this process.
     """
-    for chunk, found in _results(list(_chunks(texts)), model, processes):
+    for chunk, found in _results(list(batched(texts, texts_at_once(model))), model, processes):
         yield from zip(chunk, found, strict=True)
 
 
@@ -90,9 +90,8 @@ def write(path: str | Path, rows: Iterable[tuple[str, Sequence[Phrase]]], parser
     """Write `phrases.parquet` (schema in docs/architecture.md) chunk by chunk; `parser` is kept as metadata."""
     counts = MiningCounts()
     schema = SCHEMA.with_metadata({"parser": parser})
-    rows = iter(rows)
     with atomic(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        while part := list(islice(rows, CHUNK)):
+        for part in batched(rows, CHUNK):
             for _, phrases in part:
                 counts.add(phrases)
             records = [{"text": text, "tuples": [_record(p) for p in phrases]} for text, phrases in part]
@@ -126,11 +125,6 @@ def _record(phrase: Phrase) -> dict[str, Any]:
 def _phrase(record: Mapping[str, Any]) -> Phrase:
     words = tuple((w["start"], w["end"]) for w in record["words"])
     return Phrase(record["kind"], tuple(record["parts"]), words)
-
-
-def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
-    for start in range(0, len(texts), CHUNK):
-        yield list(texts[start : start + CHUNK])
 
 
 def _results(
@@ -190,7 +184,7 @@ def workers(model: str, processes: int) -> Iterator[Submit]:
 
 def _start(model: str) -> None:
     global _parser
-    _parser = SceneGraphParser(model)
+    _parser = open_parser(model)
 
 
 def _start_child(model: str) -> None:

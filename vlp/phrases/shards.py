@@ -12,7 +12,7 @@ import shutil
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ import pyarrow.parquet as pq
 from vlp.errors import InputError
 from vlp.files import atomic
 from vlp.phrases import mine
-from vlp.phrases.vocabulary import PhraseRecord, PhraseVocabulary
+from vlp.phrases.backends import rules_version
+from vlp.phrases.graph import Kind
+from vlp.phrases.texts import batched
 
 SHARD = 4096
 """Sentences of a shard."""
@@ -31,7 +33,7 @@ FAN_IN = 64
 SCHEMA = pa.schema([("kind", pa.string()), ("parts", pa.list_(pa.string())), ("sentences", pa.int64())])
 _BATCH = 2048
 
-Row = tuple[str, tuple[str, ...], int]
+Row = tuple[Kind, tuple[str, ...], int]
 """Kind, parts, number of sentences; files are sorted by kind and parts."""
 
 
@@ -59,13 +61,11 @@ def mine_shards(
     Raises:
         InputError: the folder holds shards of more texts than there are.
     """
-    from vlp.phrases.parser import model_name, rules_digest
-
-    parser, counts, number = f"{model_name(model)} {rules_digest()[:16]}", ShardCounts(), -1
+    parser, counts, number = rules_version(model), ShardCounts(), -1
     waiting: deque[tuple[Path, dict[str, str], mine.Task[list[Row]] | None]] = deque()
     folder.mkdir(parents=True, exist_ok=True)
     with mine.workers(model, processes) as submit:
-        for number, part in enumerate(_batched(texts, size)):
+        for number, part in enumerate(batched(texts, size)):
             path = folder / f"{number:06d}.parquet"
             meta = {"parser": parser, "texts": _digest(part), "sentences": str(len(part))}
             task = None if _is_whole(path, meta) else submit(count_sentences, part)
@@ -83,7 +83,7 @@ def mine_shards(
 
 def count_sentences(texts: list[str]) -> list[Row]:
     """In how many of the sentences each tuple occurs, sorted. Runs in a worker process."""
-    counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
+    counts: Counter[tuple[Kind, tuple[str, ...]]] = Counter()
     for phrases in mine.mine_chunk(texts):
         counts.update({(p.kind, p.parts) for p in phrases})
     return [(kind, parts, n) for (kind, parts), n in sorted(counts.items())]
@@ -113,18 +113,10 @@ def frequencies(folder: Path) -> Iterator[Row]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def vocabulary(rows: Iterable[Row], min_sentences: int, first_id: int) -> PhraseVocabulary:
-    """The tuples of at least `min_sentences` sentences (paper 3.1.1: 50), most frequent first, then by their parts."""
-    kept = [row for row in rows if row[2] >= min_sentences]
-    kept.sort(key=lambda row: (-row[2], row[1]))
-    records = tuple(PhraseRecord(first_id + i, parts, kind, n) for i, (kind, parts, n) in enumerate(kept))  # type: ignore[arg-type]
-    return PhraseVocabulary(first_id + len(records), records)
-
-
 def sentences_of(folder: Path) -> int:
     """Sentences of all shards."""
     paths = sorted(folder.glob("[0-9]*.parquet"))
-    return sum(int(_schema(p).metadata[b"sentences"]) for p in paths)
+    return sum(int(_metadata(p)[b"sentences"]) for p in paths)
 
 
 def _finish(path: Path, meta: dict[str, str], task: mine.Task[list[Row]] | None, counts: ShardCounts) -> ShardCounts:
@@ -141,9 +133,9 @@ def _finish(path: Path, meta: dict[str, str], task: mine.Task[list[Row]] | None,
 
 
 def _write(path: Path, rows: Iterable[Row], meta: dict[str, str]) -> None:
-    schema, rows = SCHEMA.with_metadata(meta), iter(rows)
+    schema = SCHEMA.with_metadata(meta)
     with atomic(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        while part := list(islice(rows, _BATCH)):
+        for part in batched(rows, _BATCH):
             records: list[dict[str, Any]] = [{"kind": k, "parts": list(p), "sentences": n} for k, p, n in part]
             writer.write_table(pa.Table.from_pylist(records, schema=schema))
 
@@ -165,29 +157,21 @@ def _merge(paths: Sequence[Path]) -> Iterator[Row]:
         yield kind, parts, sum(n for *_, n in rows)
 
 
-def _schema(path: Path) -> pa.Schema:
+def _metadata(path: Path) -> dict[bytes, bytes]:
     try:
-        return pq.read_schema(path)
+        return pq.read_schema(path).metadata or {}
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(path, f"not a whole shard ({error}).", "Remove it and mine again.") from error
 
 
 def _is_whole(path: Path, meta: dict[str, str]) -> bool:
     """The shard is there, of the same texts and parser; a damaged or foreign one is made again."""
-    if not path.exists():
-        return False
     try:
-        found = pq.read_schema(path).metadata or {}
-    except (pa.ArrowInvalid, OSError):
+        found = _metadata(path) if path.exists() else {}
+    except InputError:
         return False
     return all(found.get(k.encode()) == v.encode() for k, v in meta.items())
 
 
 def _digest(texts: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
-
-
-def _batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    texts = iter(texts)
-    while part := list(islice(texts, size)):
-        yield part

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from vlp.data.tables import read_table
 from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.phrases.graph import Phrase
+
+T = TypeVar("T")
 
 
 def train_texts(tables: str | Path) -> Iterator[str]:
@@ -27,6 +30,13 @@ def train_captions(
         if text not in phrases:
             raise InputError(source, f"the text {text!r} was not mined.", "Mine again: vlp phrases mine.", caption_id)
         yield phrases[text]
+
+
+def batched(texts: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last one shorter; read as they are needed."""
+    texts = iter(texts)
+    while part := list(islice(texts, size)):
+        yield part
 
 
 def caption_lines(path: Path, limit: int | None = None) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from vlp.errors import InputError
 from vlp.files import read_json, write_json
-from vlp.phrases.graph import Phrase
+from vlp.phrases.graph import Kind, Phrase
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -84,17 +84,24 @@ def count_phrases(sentences: Iterable[Sequence[Phrase]]) -> Counter[Phrase]:
 
 
 def build(sentences: Iterable[Sequence[Phrase]], min_sentences: int, first_id: int) -> PhraseVocabulary:
-    """The tuples that occur in at least `min_sentences` sentences, most frequent first, then by their parts.
+    """`from_counts` of the phrases of each train caption."""
+    counts = count_phrases(sentences)
+    return from_counts(((p.kind, p.parts, n) for p, n in counts.items()), min_sentences, first_id)
+
+
+def from_counts(
+    rows: Iterable[tuple[Kind, tuple[str, ...], int]], min_sentences: int, first_id: int
+) -> PhraseVocabulary:
+    """The tuples of at least `min_sentences` sentences (paper 3.1.1: 50), most frequent first, then by their parts.
 
     Tuples with equal parts but of two kinds can not be: attributes have two parts, relations three.
 
     Args:
-        sentences: the phrases of each train caption.
+        rows: kind, parts, and in how many sentences the tuple occurs.
         first_id: size of the tokenizer.
     """
-    kept = [(p, n) for p, n in count_phrases(sentences).items() if n >= min_sentences]
-    kept.sort(key=lambda item: (-item[1], item[0].parts))
-    records = tuple(PhraseRecord(first_id + i, p.parts, p.kind, n) for i, (p, n) in enumerate(kept))
+    kept = sorted((row for row in rows if row[2] >= min_sentences), key=lambda row: (-row[2], row[1]))
+    records = tuple(PhraseRecord(first_id + i, parts, kind, n) for i, (kind, parts, n) in enumerate(kept))
     return PhraseVocabulary(first_id + len(records), records)
 
 

@@ -101,9 +101,9 @@ class Inputs:
 def _version(parser: str) -> str | None:
     """None where the parser is not installed: training reads phrases that were mined elsewhere."""
     from vlp.errors import ConfigError
-    from vlp.phrases.parser import model_name
+    from vlp.phrases.backends import version
 
     try:
-        return model_name(parser)
+        return version(parser)
     except ConfigError:
         return None
