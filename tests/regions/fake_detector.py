@@ -19,11 +19,18 @@ SIZE = 5
 class Fake:
     """One region, the whole image; the first feature is the mean of the pixels, the second the size of the batch."""
 
-    name, class_names, attribute_names = "fake", ("thing",), ("bright", "dark")
+    name, class_names = "fake", ("thing",)
     feature_size, weights_sha256 = SIZE, "0" * 64
 
-    def __init__(self, calls: Path, kill_after: int | None = None, settings: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        calls: Path,
+        kill_after: int | None = None,
+        settings: dict[str, Any] | None = None,
+        attribute_names: tuple[str, ...] = ("bright", "dark"),
+    ) -> None:
         """`kill_after`: SIGKILL to itself in the call after so many batches, before it gives anything back."""
+        self.attribute_names = attribute_names
         self.calls, self.kill_after, self.batches = calls, kill_after, 0
         self.settings: dict[str, Any] = settings or {"threshold": 0.5}
 

@@ -19,6 +19,7 @@ from PIL import Image
 from tests.regions.fake_detector import SIZE, Fake
 from vlp.errors import ConfigError, InputError
 from vlp.regions import plan, shards
+from vlp.regions.annotate import annotate
 from vlp.regions.extract import Extraction, extract, store_facts
 from vlp.regions.finished import Finished, path_for
 from vlp.regions.images import ImageRecord, Skipped, in_folder, measured
@@ -94,7 +95,8 @@ def test_store_is_in_the_order_of_the_images_and_keeps_attributes(tmp_path: Path
     with h5py.File(tmp_path / "r.h5") as file:
         assert np.asarray(file["attributes"]).tolist() == [1] * 11
         assert np.asarray(file["attribute_scores"]).tolist() == [0.25] * 11
-        assert json.loads(str(file.attrs["attribute_names"])) == ["bright", "dark"]
+        assert "attribute_names" not in file.attrs
+    assert store.attribute_names == ["bright", "dark"]
     assert not path_for(tmp_path / "r.h5").exists()
 
 
@@ -236,7 +238,7 @@ def test_merged_shards_are_the_store_of_one_run(tmp_path: Path) -> None:
     files = _shards(tmp_path, 4)
     assert shards.in_folder(tmp_path / "out") == files
     result = shards.merge(files, tmp_path / "merged.h5")
-    assert result.images == 14
+    assert result.images == 14 and RegionStore(tmp_path / "merged.h5").attribute_names == ["bright", "dark"]
     _run(Fake(tmp_path / "calls"), _records(tmp_path / "grey"), tmp_path / "one.h5", batch_size=1)
     assert (tmp_path / "merged.h5").read_bytes() == (tmp_path / "one.h5").read_bytes()
 
@@ -244,6 +246,15 @@ def test_merged_shards_are_the_store_of_one_run(tmp_path: Path) -> None:
 def test_more_shards_than_images(tmp_path: Path) -> None:
     _images(tmp_path / "grey", 2)
     assert shards.merge(_shards(tmp_path, 3), tmp_path / "merged.h5").images == 2
+
+
+def test_ground_truth_of_shards_is_merged(tmp_path: Path) -> None:
+    files = _shards(tmp_path, 2)
+    last = RegionStore(files[1]).image_ids[-1]
+    annotate(files[1], {last: ["tree", "sky"]}, files[1])
+    shards.merge(files, tmp_path / "merged.h5")
+    merged = RegionStore(tmp_path / "merged.h5", verify=True)
+    assert merged.truth(last) == ["tree", "sky"] and merged.truth(merged.image_ids[0]) is None
 
 
 def test_merge_names_what_is_wrong(tmp_path: Path) -> None:
@@ -266,6 +277,12 @@ def test_merge_names_what_is_wrong(tmp_path: Path) -> None:
     _shards(tmp_path, 3)
     files[2].write_bytes(third)
     with pytest.raises(InputError, match=r"3-of-3\.h5: made otherwise than 1-of-3\.h5: threshold"):
+        shards.merge(files, out)
+    other = _shards(tmp_path, 3, attribute_names=("light", "dark"))[2]
+    third = other.read_bytes()
+    _shards(tmp_path, 3)
+    files[2].write_bytes(third)
+    with pytest.raises(InputError, match=r"3-of-3\.h5: made otherwise than 1-of-3\.h5: attribute names"):
         shards.merge(files, out)
     _shards(tmp_path, 2)
     with pytest.raises(InputError, match="shards of an extraction in 2 and of one in 3"):

@@ -85,8 +85,8 @@ def extract(
         if not len(done) and images:  # a shard may have no images
             done.remove()
             raise InputError(out, "none of the images can be read.", "Check the images' folder, or the config's data.")
-        names = list(detector.class_names)
-        with RegionWriter(out, detector.feature_size, names, facts) as writer:
+        names = (detector.class_names, detector.attribute_names)
+        with RegionWriter(out, detector.feature_size, names[0], facts, names[1]) as writer:
             for image in images:
                 if image.image_id in done:
                     _add(writer, image, done.get(image.image_id), result)
@@ -98,8 +98,6 @@ def extract(
 def store_facts(detector: Detector) -> dict[str, str | float | int]:
     """What the store's file attributes tell of its making: the detector's settings, one by one."""
     facts: dict[str, Any] = {"detector": detector.name, "weights_sha256": detector.weights_sha256, **detector.settings}
-    if detector.attribute_names:
-        facts["attribute_names"] = list(detector.attribute_names)
     facts |= {"regions_code": _code(), "code_version": code_version()}
     plain = {k: isinstance(v, str | float | int) and not isinstance(v, bool) for k, v in facts.items()}
     return {k: facts[k] if plain[k] else json.dumps(facts[k]) for k in sorted(facts)}
@@ -187,7 +185,8 @@ def _key(detector: Detector, plan: Sequence[Sequence[ImageRecord]], facts: Mappi
     """Digest of all that the regions depend on: weights, settings, code, images and how they are batched."""
     cut = [[(image.image_id, image.width, image.height) for image in group] for group in plan]
     facts = {k: v for k, v in facts.items() if k != "code_version"}  # the regions' own code is in `regions_code`
-    value = [facts, list(detector.class_names), detector.feature_size, cut]
+    names = [list(detector.class_names), list(detector.attribute_names)]
+    value = [facts, *names, detector.feature_size, cut]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

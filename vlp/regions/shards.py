@@ -7,14 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-
 from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.regions.extract import Extraction
 from vlp.regions.progress import Meter
-from vlp.regions.store import RegionStore, RegionWriter
+from vlp.regions.store import ALIKE, RegionStore, RegionWriter
 
 _AGAIN = "Run vlp regions extract --shard {} again."
 
@@ -71,8 +68,7 @@ def merge(shards: Sequence[Path], out: Path) -> Extraction:
     keys = sorted({key for store in stores for key in store.facts} - {"code_version"})
     for store, value in zip(stores, records, strict=True):
         differing = [key for key in keys if first.facts.get(key) != store.facts.get(key)]
-        if store.class_names != first.class_names or store.feature_size != first.feature_size:
-            differing.append("class names or feature size")
+        differing += [name.replace("_", " ") for name in ALIKE if getattr(store, name) != getattr(first, name)]
         if differing:
             problem = f"made otherwise than {first.path.name}: {', '.join(differing)}."
             raise InputError(store.path, problem, _AGAIN.format(_name(value)))
@@ -82,17 +78,15 @@ def merge(shards: Sequence[Path], out: Path) -> Extraction:
     facts = {k: v for k, v in first.facts.items() if k != "format"}
     with (
         Meter("merge shards", sum(map(len, stores)), "images") as meter,
-        RegionWriter(out, first.feature_size, first.class_names, facts) as writer,
+        RegionWriter(out, first.feature_size, first.class_names, facts, first.attribute_names) as writer,
     ):
         for store in stores:
-            attributes = _attributes(store.path)
-            start = 0
             for image_id in store.image_ids:
                 found = store.regions(image_id)
-                rows = slice(start, start + len(found))
                 columns = (found.features, found.boxes, found.classes, found.scores)
-                writer.add(image_id, store.image_size(image_id), *columns, *(column[rows] for column in attributes))
-                start = rows.stop
+                attributes = (found.attributes, found.attribute_scores)
+                size, truth = store.image_size(image_id), store.truth(image_id)
+                writer.add(image_id, size, *columns, *attributes, truth=truth)
                 meter.advance(1)
         result = Extraction(images=writer.images, regions=writer.rows)
     result.images_per_second = sum(value["images_per_second"] for value in records)
@@ -121,12 +115,6 @@ def _check_complete(shards: Sequence[Path], records: Sequence[Mapping[str, Any]]
         raise InputError(shards[0].parent, problem, _AGAIN.format(name))
     if numbers != sorted(set(numbers)):
         raise InputError(shards[0].parent, "a shard comes twice, or not in order.", "Name each once, from 1 on.")
-
-
-def _attributes(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with h5py.File(path, "r", locking=False) as file:
-        best, scores = (np.asarray(file[name]) for name in ("attributes", "attribute_scores"))
-    return best, scores
 
 
 def _name(value: Mapping[str, Any]) -> str:

@@ -28,6 +28,8 @@ __all__ = ["COLUMNS", "RegionBatch", "RegionStore", "RegionWriter", "Regions", "
 TagSource = Literal["detector", "ground_truth"]
 LIMIT = 50
 """Regions of an image that VinVL-style models read."""
+ALIKE = ("feature_size", "class_names", "attribute_names")
+"""What the files of one store have in common."""
 _verified: set[tuple[str, int, int, int]] = set()
 """Files whose checksums were compared in this process: path, inode, size, time of change."""
 
@@ -290,7 +292,7 @@ class RegionStore:
         return () if width == 1 and name != "features" else (width,)
 
     def _check_alike(self, shard: Shard) -> None:
-        for name in ("feature_size", "class_names", "attribute_names"):
+        for name in ALIKE:
             if getattr(shard, name) != getattr(self._first, name):
                 remedy = "Extract the shards with one detector."
                 raise InputError(shard.path, f"its {name} is not that of {self._first.path.name}.", remedy)
