@@ -12,7 +12,7 @@ import numpy as np
 
 from vlp.errors import InputError
 from vlp.files import atomic
-from vlp.regions.layout import INDEX_DIGEST, TRUTH, image_digest, index_digest, write_truth
+from vlp.regions.layout import INDEX_DIGEST, TRUTH, dataset, index_digest, write_truth
 from vlp.regions.manifest import read_manifest, write_manifest
 from vlp.regions.shard import Shard
 from vlp.regions.store import RegionStore
@@ -58,8 +58,7 @@ def annotate(store: Path, truth: Mapping[str, Sequence[str]], out: Path) -> int:
 
 def _annotate_file(path: Path, truth: Mapping[str, Sequence[str]], out: Path) -> None:
     shard = Shard(path)
-    if (image_id := next(shard.damaged(), None)) is not None:  # new checksums would hide it
-        raise InputError(path, "the bytes do not give the checksum.", "Write the store again.", row=image_id)
+    shard.check_whole("Extract or import the regions again.")  # new checksums would hide it
     ids = [name.decode() for name in shard.ids.tolist()]
     tags = [list(dict.fromkeys(truth[i])) if i in truth else None for i in ids]
     with atomic(out) as temporary:
@@ -70,15 +69,6 @@ def _annotate_file(path: Path, truth: Mapping[str, Sequence[str]], out: Path) ->
                     del file[name]
             if any(t is not None for t in tags):
                 write_truth(file, tags)
-            file["checksums"][...] = _checksums(shard, ids, tags)  # type: ignore[index]
+            digests = b"".join(shard.digest(at, names) for at, names in enumerate(tags))
+            dataset(file, "checksums")[...] = np.frombuffer(digests, np.uint8).reshape(-1, 32)
             file.attrs[INDEX_DIGEST] = index_digest(file)
-
-
-def _checksums(shard: Shard, ids: Sequence[str], tags: Sequence[Sequence[str] | None]) -> Any:
-    digests = []
-    for at, (image_id, truth) in enumerate(zip(ids, tags, strict=True)):
-        start, stop = (int(v) for v in shard.offsets[at : at + 2])
-        data = {name: column[start:stop].tobytes() for name, column in shard.columns.items()}
-        width, height = (int(v) for v in shard.sizes[at])
-        digests.append(image_digest(image_id, (width, height), data, truth))
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)

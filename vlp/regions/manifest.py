@@ -94,8 +94,7 @@ def write_manifest(folder: Path) -> Manifest:
         shard, start = Shard(path), entries[-1].stop if entries else 0
         if shard.index_sha256 is None:
             raise InputError(path, "the file was written before files had a digest of their index.", "Write it again.")
-        if (image_id := next(shard.damaged(), None)) is not None:
-            raise InputError(path, "the bytes do not give the checksum.", "Write it again.", row=image_id)
+        shard.check_whole("Write it again.")
         size, digest = path.stat().st_size, sha256(path)
         entries.append(Entry(path.name, start, start + len(shard), shard.rows, size, digest, shard.index_sha256))
     shown = {"format": FORMAT, "images": entries[-1].stop, "rows": sum(e.rows for e in entries)}

@@ -27,6 +27,11 @@ from vlp.regions.layout import (
 _AGAIN = "Run the command that writes it again."
 
 
+def damage(path: Path, image_id: str, remedy: str = "Extract or import the regions again.") -> InputError:
+    """The error of an image whose bytes do not give its checksum."""
+    return InputError(path, "the bytes do not give the checksum.", remedy, row=image_id)
+
+
 class Shard:
     """The index in memory, the columns as views of a map of the file."""
 
@@ -71,11 +76,20 @@ class Shard:
     def damaged(self) -> Iterator[str]:
         """The ids of the images whose bytes do not give their checksum."""
         for at, name in enumerate(self.ids.tolist()):
-            image_id, (start, stop) = name.decode(), (int(v) for v in self.offsets[at : at + 2])
-            data = {name: column[start:stop].tobytes() for name, column in self.columns.items()}
-            width, height = (int(v) for v in self.sizes[at])
-            if image_digest(image_id, (width, height), data, self.truth(at)) != self.checksums[at].tobytes():
-                yield image_id
+            if self.digest(at, self.truth(at)) != self.checksums[at].tobytes():
+                yield name.decode()
+
+    def check_whole(self, remedy: str) -> None:
+        """Raises InputError: an image's bytes do not give its checksum; the first is named."""
+        for image_id in self.damaged():
+            raise damage(self.path, image_id, remedy)
+
+    def digest(self, at: int, truth: Sequence[str] | None) -> bytes:
+        """The checksum of the image's rows with these ground-truth tags."""
+        start, stop = (int(v) for v in self.offsets[at : at + 2])
+        data = {name: column[start:stop].tobytes() for name, column in self.columns.items()}
+        width, height = (int(v) for v in self.sizes[at])
+        return image_digest(self.ids[at].decode(), (width, height), data, truth)
 
     def _read(self, file: h5py.File) -> None:
         facts = {k: v.item() if isinstance(v, np.generic) else v for k, v in file.attrs.items()}

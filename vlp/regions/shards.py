@@ -72,9 +72,7 @@ def merge(shards: Sequence[Path], out: Path) -> Extraction:
         if differing:
             problem = f"made otherwise than {first.path.name}: {', '.join(differing)}."
             raise InputError(store.path, problem, _AGAIN.format(_name(value)))
-        for image_id in store.damaged():
-            problem = "the bytes do not give the checksum."
-            raise InputError(store.path, problem, _AGAIN.format(_name(value)), row=image_id)
+        store.check_whole(_AGAIN.format(_name(value)))
     facts = {k: v for k, v in first.facts.items() if k != "format"}
     with (
         Meter("merge shards", sum(map(len, stores)), "images") as meter,

@@ -264,6 +264,11 @@ class RegionStore:
         for shard in self._shards:
             yield from shard.damaged()
 
+    def check_whole(self, remedy: str) -> None:
+        """Raises InputError: an image's bytes do not give its checksum; the first is named."""
+        for shard in self._shards:
+            shard.check_whole(remedy)
+
     @cached_property
     def _ids(self) -> ImageIds:
         # ids of several lengths become one array of the longest
@@ -302,9 +307,7 @@ class RegionStore:
         key = (str(self.path.resolve()), state.st_ino, state.st_size, state.st_mtime_ns)
         if key in _verified:
             return
-        for image_id in self.damaged():
-            remedy = "Extract or import the regions again; vlp regions verify names all such images."
-            raise InputError(self.path, "the bytes do not give the checksum.", remedy, row=image_id)
+        self.check_whole("Extract or import the regions again; vlp regions verify names all such images.")
         _verified.add(key)
 
 
