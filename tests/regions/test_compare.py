@@ -137,7 +137,7 @@ def tsv(folder: Path, lines: dict[str, tuple[list[list[float]], list[list[float]
     folder.mkdir()
     features, predictions = [], []
     for number, (boxes, rows, names) in lines.items():
-        raw = np.concatenate([np.array(rows), geometry(boxes, *SIZE)], axis=1).astype("<f4").tobytes()
+        raw = np.concatenate([np.array(rows), geometry(boxes, SIZE)], axis=1).astype("<f4").tobytes()
         features.append(f"{number}\t{len(boxes)}\t{base64.b64encode(raw).decode()}\n")
         objects = [
             {"class": n, "rect": b, "conf": 0.9 - i / 10} for i, (n, b) in enumerate(zip(names, boxes, strict=True))

@@ -20,7 +20,7 @@ def _box(parts: tuple[float, ...], width: int, height: int) -> np.ndarray:
 @given(PARTS, SIDES, SIDES)
 def test_geometry_is_relative_and_consistent(parts: tuple[float, ...], width: int, height: int) -> None:
     box = _box(parts, width, height)
-    numbers = geometry(box, width, height)
+    numbers = geometry(box, (width, height))
     assert numbers.shape == (1, 6) and numbers.dtype == np.float32
     assert (numbers >= 0).all() and (numbers <= 1 + 1e-6).all()
     np.testing.assert_allclose(numbers[:, 4:], numbers[:, 2:4] - numbers[:, :2], atol=1e-6)
@@ -33,8 +33,16 @@ def test_geometry_does_not_depend_on_the_resolution(
 ) -> None:
     box = _box(parts, width, height).astype(np.float64)
     np.testing.assert_allclose(
-        geometry(box, width, height), geometry(box * times, width * times, height * times), atol=1e-6
+        geometry(box, (width, height)), geometry(box * times, (width * times, height * times)), atol=1e-6
     )
+
+
+@given(st.lists(st.tuples(PARTS, SIDES, SIDES), min_size=1, max_size=4))
+def test_geometry_of_many_images_is_that_of_each(images: list[tuple[tuple[float, ...], int, int]]) -> None:
+    boxes = np.stack([_box(parts, width, height) for parts, width, height in images])
+    sizes = np.array([[size] for _, *size in images])
+    single = np.stack([geometry(box, size[0]) for box, size in zip(boxes, sizes, strict=True)])
+    assert geometry(boxes, sizes).tobytes() == single.tobytes()
 
 
 @given(PARTS, PARTS)

@@ -15,6 +15,7 @@ from vlp.errors import InputError
 from vlp.files import STORE_MANIFEST, sha256
 from vlp.regions.annotate import annotate, truth_tags
 from vlp.regions.manifest import stage, write_manifest
+from vlp.regions.shard import Shard
 from vlp.regions.store import RegionStore, RegionWriter
 
 NAMES = ["circle", "square", "star"]
@@ -155,8 +156,8 @@ def test_a_flipped_byte_of_a_row_is_named_by_verify_and_staging(folder: Path, tm
 
 def test_checksums_are_compared_once_in_a_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    whole = RegionStore.damaged
-    monkeypatch.setattr(RegionStore, "damaged", lambda self: calls.append(self.path) or whole(self))
+    whole = Shard.damaged
+    monkeypatch.setattr(Shard, "damaged", lambda self: calls.append(self.path) or whole(self))
     for _ in range(3):
         RegionStore(folder / "part-0.h5", verify=True).padded(["t/1"])
     assert calls == [folder / "part-0.h5"]

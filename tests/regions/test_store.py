@@ -62,7 +62,7 @@ def test_reads_back_what_was_written(tmp_path: Path, counts: list[int], seed: in
         np.testing.assert_array_equal(got.classes, image["classes"][order])
         np.testing.assert_array_equal(got.scores, image["scores"][order])
         # the six numbers are derived: a region is D + 6 numbers
-        np.testing.assert_array_equal(got.geometry, geometry(got.boxes, 64 + i, 48))
+        np.testing.assert_array_equal(got.geometry, geometry(got.boxes, (64 + i, 48)))
         assert store.image_size(f"t/{i}") == (64 + i, 48)
         assert store.index(f"t/{i}") == i
     assert list(store.damaged()) == []

@@ -34,7 +34,7 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _line(number: int, features: np.ndarray, boxes: np.ndarray, dtype: str = "<f4") -> str:
-    rows = np.concatenate([features, geometry(boxes, *SIZE)], 1).astype(dtype)
+    rows = np.concatenate([features, geometry(boxes, SIZE)], 1).astype(dtype)
     return f"{number}\t{len(rows)}\t{base64.b64encode(rows.tobytes()).decode()}\n"
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from vlp.data.archives import open_binary
 from vlp.errors import InputError
 from vlp.regions.geometry import geometry
-from vlp.regions.store import Regions
+from vlp.regions.images import stretched
+from vlp.regions.layout import Regions, tags_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from vlp.regions.detector import Detector
     from vlp.regions.store import RegionStore, TagSource
-
-_STRETCH = 0.02
 
 
 class Store(Protocol):
@@ -66,7 +65,7 @@ class OneImage:
         return Regions(f.features[:limit], f.boxes[:limit], f.geometry[:limit], f.classes[:limit], f.scores[:limit])
 
     def tags(self, image_id: str) -> list[str]:
-        return [self.class_names[c] for c in dict.fromkeys(self.found.classes.tolist()) if c >= 0]
+        return tags_of(self.found.classes, self.class_names)
 
 
 @dataclass(frozen=True)
@@ -100,18 +99,17 @@ def detect(detector: Detector, picture: Image) -> OneImage:
     """The regions of a picture, the same as `vlp regions extract` would store of it."""
     from vlp.regions.detectors.small import Small
 
-    width, height = picture.size
     small = Small(detector, "")
     found = small([small.prepare(picture)], [picture.size])[0]
     return OneImage(
         Regions(
             features=found.features.astype(np.float16),
             boxes=found.boxes,
-            geometry=geometry(found.boxes, width, height),
+            geometry=geometry(found.boxes, picture.size),
             classes=found.classes.astype(np.int32),
             scores=found.scores,
         ),
-        (width, height),
+        picture.size,
         detector.class_names,
     )
 
@@ -144,8 +142,7 @@ def check_store(store: RegionStore, record: Mapping[str, Any]) -> None:
 
 def scale_between(stored: tuple[int, int], picture: Image, path: str) -> tuple[float, float]:
     """What takes the store's pixels to the picture's. Raises InputError: the picture has other proportions."""
-    x, y = picture.width / stored[0], picture.height / stored[1]
-    if abs(x / y - 1) > _STRETCH:
+    if stretched(picture.size, stored):
         problem = f"it has {picture.width} x {picture.height} pixels, the region store says {stored[0]} x {stored[1]}."
         raise InputError(path, problem, "Give the image of this --image-id.")
-    return x, y
+    return picture.width / stored[0], picture.height / stored[1]

@@ -6,10 +6,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def geometry(boxes: ArrayLike, width: float, height: float) -> NDArray[np.float32]:
-    """x1/W, y1/H, x2/W, y2/H, w/W, h/H of `boxes` [K,4] (pixels) -> [K,6] float32, each in [0,1] for boxes inside."""
-    scaled = np.asarray(boxes, np.float64).reshape(-1, 4) / (width, height, width, height)
-    return np.concatenate([scaled, scaled[:, 2:] - scaled[:, :2]], axis=1).astype(np.float32)
+def geometry(boxes: ArrayLike, sizes: ArrayLike) -> NDArray[np.float32]:
+    """x1/W, y1/H, x2/W, y2/H, w/W, h/H of `boxes` [...,4] (pixels) -> [...,6] float32, in [0,1] for boxes inside.
+
+    Args:
+        sizes: (width, height) of the image, or of each box's image: [...,2], to be broadcast.
+    """
+    boxes, sides = np.asarray(boxes), np.asarray(sizes, np.float64)
+    scaled = boxes / np.concatenate([sides, sides], axis=-1)
+    out = np.empty((*scaled.shape[:-1], 6), np.float32)
+    out[..., :4] = scaled
+    np.subtract(scaled[..., 2:], scaled[..., :2], out=out[..., 4:], casting="same_kind")
+    return out
 
 
 def clip(boxes: ArrayLike, width: float, height: float) -> NDArray[np.float32]:

@@ -71,10 +71,14 @@ def open_image(record: ImageRecord) -> Image.Image:
             f"the image cannot be read ({str(error).replace(str(record.path), record.path.name)})"
         ) from error
     width, height = image.size
-    stretch = (width / record.width) / (height / record.height)
-    if abs(stretch - 1) > _MAX_STRETCH:
+    if stretched(image.size, (record.width, record.height)):
         raise ImageError(f"the image has {width} x {height} pixels, the table says {record.width} x {record.height}")
     return image
+
+
+def stretched(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes (width, height) have so unlike proportions that they are not of one image."""
+    return abs((size[0] / other[0]) / (size[1] / other[1]) - 1) > _MAX_STRETCH
 
 
 def read_image(record: ImageRecord) -> Tensor:

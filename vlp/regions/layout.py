@@ -53,6 +53,12 @@ class Regions:
         return len(self.boxes)
 
 
+def tags_of(classes_K: NDArray[np.int32], class_names: Sequence[str]) -> list[str]:
+    """Names of an image's classes (-1: none), each once, in the order of its regions."""
+    numbers: list[int] = classes_K.tolist()
+    return [class_names[c] for c in dict.fromkeys(numbers) if c >= 0]
+
+
 def spool_folder(path: Path) -> Path:
     """Where the writer of `path` keeps rows until the store is whole."""
     return path.with_name(f".{path.name}.partial")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vlp.errors import InputError
 from vlp.regions.geometry import geometry
-from vlp.regions.layout import COLUMNS, OPTIONAL, Regions, spool_folder
+from vlp.regions.layout import COLUMNS, OPTIONAL, Regions, spool_folder, tags_of
 from vlp.regions.manifest import read_manifest
 from vlp.regions.shard import ImageIds, Shard
 from vlp.regions.writer import RegionWriter
@@ -184,9 +184,8 @@ class RegionStore:
         """
         shard, at = self._place(image_id)
         start, stop = _rows(shard, at, limit)
-        width, height = shard.sizes[at]
         columns = {name: shard.column(name, start, stop) for name in COLUMNS}
-        return Regions(geometry=geometry(columns["boxes"], width, height), **columns)
+        return Regions(geometry=geometry(columns["boxes"], shard.sizes[at]), **columns)
 
     def padded(self, image_ids: Sequence[str], limit: int = LIMIT) -> RegionBatch:
         """The best `limit` regions of each image, [B,limit,...]. Raises InputError: an image is not in the store."""
@@ -206,7 +205,7 @@ class RegionStore:
             for name in _SMALL:
                 found = shard.columns.get(name)
                 out[name][here_B] = OPTIONAL[name] if found is None or not len(found) else found.take(row_BR, 0)
-        batch = RegionBatch(**out, geometry=_geometry(out["boxes"], sizes[:, None]), lengths=lengths)
+        batch = RegionBatch(**out, geometry=geometry(out["boxes"], sizes[:, None]), lengths=lengths)
         padding = ~batch.mask
         for name in ("geometry", *_SMALL):
             getattr(batch, name)[padding] = _PADDING[name]
@@ -227,7 +226,7 @@ class RegionStore:
                 start, stop = _rows(shard, at, limit)
                 for name, column in out.items():
                     column[offsets[b] : offsets[b + 1]] = shard.column(name, start, stop)
-        numbers = _geometry(out["boxes"], np.repeat(sizes, lengths, axis=0))
+        numbers = geometry(out["boxes"], np.repeat(sizes, lengths, axis=0))
         return RaggedRegions(**out, geometry=numbers, offsets=offsets)
 
     def tags(self, image_id: str, source: TagSource = "detector") -> list[str]:
@@ -252,7 +251,7 @@ class RegionStore:
             raise ValueError(f"no tag source {source!r}; known: detector, ground_truth")
         shard, at = self._place(image_id)
         classes = shard.columns["classes"][slice(*_rows(shard, at, None))]
-        return [shard.class_names[c] for c in dict.fromkeys(classes.tolist()) if c >= 0]
+        return tags_of(classes, shard.class_names)
 
     def truth(self, image_id: str) -> list[str] | None:
         """The annotation's class names, each once; None: the image is not annotated."""
@@ -318,12 +317,3 @@ _PADDING: dict[str, float] = {"boxes": 0, "geometry": 0, "classes": -1, "scores"
 def _rows(shard: Shard, at: int, limit: int | None) -> tuple[int, int]:
     start, stop = int(shard.offsets[at]), int(shard.offsets[at + 1])
     return start, stop if limit is None else min(stop, start + limit)
-
-
-def _geometry(boxes: NDArray[np.float32], sizes: NDArray[np.float64]) -> NDArray[np.float32]:
-    """`geometry` of many images' boxes [...,4] at once; `sizes` (width, height) [...,2] of each box."""
-    scaled = boxes / np.concatenate([sizes, sizes], axis=-1)
-    out = np.empty((*boxes.shape[:-1], 6), np.float32)
-    out[..., :4] = scaled
-    np.subtract(scaled[..., 2:], scaled[..., :2], out=out[..., 4:], casting="same_kind")
-    return out

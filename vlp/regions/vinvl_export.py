@@ -64,7 +64,7 @@ def relative(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
 
     Of the neighbouring float32 shares that one is taken which, times the image's side, gives the box again.
     """
-    numbers, limits = geometry(boxes, *size), np.array([*size, *size], np.float64)
+    numbers, limits = geometry(boxes, size), np.array([*size, *size], np.float64)
     near = numbers[:, :4].copy()
     for toward in (np.float32(-1), np.float32(2)):
         other = np.nextafter(near, toward)
