@@ -1,4 +1,4 @@
-"""`vlp regions`: train a detector, extract, import and inspect region stores."""
+"""`vlp regions`: train a detector, make region stores; the commands on stores are in `region_stores.py`."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlp.cli import region_stores
 from vlp.cli.options import ConfigPath, Overrides, experiment
+from vlp.cli.region_stores import Out, Tables
 
 if TYPE_CHECKING:
     from vlp.config import Experiment
     from vlp.config.regions import Regions
     from vlp.regions.extract import Extraction
-    from vlp.regions.images import ImageRecord
     from vlp.tracking.run import Run
 
 app = typer.Typer()
+app.add_typer(region_stores.app)
 
 DETECTORS = "small, vinvl, a torchvision model's name, or a transformers model's directory"
-Tables = Annotated[Path, typer.Option(help="Folder of the tables.", show_default=False)]
-Out = Annotated[Path, typer.Option(help="The region store to write.", show_default=False)]
 Quality = Annotated[Path, typer.Option(help="Where to write counts, recall and precision (JSON).", show_default=False)]
-Store = Annotated[Path, typer.Argument(help="A region store (.h5).", show_default=False)]
 
 
 @app.command()
@@ -179,7 +178,7 @@ def _extract_tables(
         result = find(model, images, out, skipped, store_facts(model), threads, dials.batch_size, dials.workers)
         run.metric("images_per_second", result.images_per_second)
         if shard is None:
-            _add_truth(chosen, out, images, tables)
+            _add_truth(chosen, out, tables)
             value = report(out, images, rows(tables, "objects"), skipped.images, result)
             write_json(quality, value)
             _record(run, value, quality)
@@ -229,7 +228,7 @@ def merge(
     with track(chosen, rule="regions", inputs=inputs, outputs={"store": store, "quality": quality}) as run:
         result, skipped = parts.merge(files, store), parts.skipped_in(files)
         images = records(rows(tables, "images"), chosen.data_root)
-        _add_truth(chosen, store, images, tables)
+        _add_truth(chosen, store, tables)
         value = report(store, images, rows(tables, "objects"), skipped, result)
         write_json(quality, value)
         _record(run, value, quality)
@@ -237,50 +236,13 @@ def merge(
     _print_quality(value)
 
 
-@app.command()
-def info(store: Store) -> None:
-    """Print what a region store holds and where it comes from."""
-    import numpy as np
-
+def _add_truth(chosen: Experiment, store: Path, tables: Path) -> None:
+    """Ground-truth tags of the train images go into the store where pre-training asks for them and it has none."""
+    from vlp.regions.annotate import annotate_train
     from vlp.regions.store import RegionStore
 
-    opened = RegionStore(store)
-    counts = np.array([len(opened.regions(image_id)) for image_id in opened.image_ids] or [0])
-    lines = {
-        "images": f"{len(opened):,}",
-        "regions": f"{opened.rows:,} ({counts.min()} to {counts.max()} an image, mean {counts.mean():.1f})",
-        "feature size": opened.feature_size,
-        "classes": f"{len(opened.class_names)}: {', '.join(opened.class_names[:20])}",
-        "bytes": f"{opened.bytes:,}",
-        **opened.facts,
-    }
-    for key, value in lines.items():
-        print(f"{key:18}{value}")
-
-
-@app.command()
-def verify(store: Store) -> None:
-    """Compare every image's bytes with its checksum; name the damaged images and exit with 1 if there are any."""
-    from vlp.regions.store import RegionStore
-
-    opened = RegionStore(store)
-    damaged = list(opened.damaged())
-    for image_id in damaged:
-        print(f"{store}: {image_id}: the bytes do not give the checksum; extract or import the regions again")
-    print(f"{store}: {len(opened) - len(damaged):,} of {len(opened):,} images are whole")
-    if damaged:
-        raise typer.Exit(1)
-
-
-def _add_truth(chosen: Experiment, store: Path, images: Sequence[ImageRecord], tables: Path) -> None:
-    """Ground-truth tags of the train images go into the store where pre-training asks for them."""
-    from vlp.data.tables import rows
-    from vlp.regions.annotate import annotate as add
-    from vlp.regions.annotate import truth_tags
-
-    if chosen.pretraining.tag_source == "ground_truth":
-        train = [record.image_id for record in images if record.split == "train"]
-        add(store, truth_tags(train, rows(tables, "objects", "train")), store)
+    if chosen.pretraining.tag_source == "ground_truth" and not RegionStore(store).has_truth:
+        annotate_train(store, tables, store)
 
 
 def _record(run: Run, value: dict[str, Any], quality: Path) -> None:
@@ -318,37 +280,6 @@ def _print_quality(value: dict[str, Any]) -> None:
             print(f"{key}: {len(value[key])}")
 
 
-@app.command()
-def compare(
-    store: Store,
-    reference: Annotated[
-        Path, typer.Option(help="Another store, or old VinVL files: features.tsv beside predictions.tsv.")
-    ],
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the best so many regions of an image.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the rows (CSV) too.")] = None,
-) -> None:
-    """How close regions are to a reference's: IoU of matched boxes, cosine of features, agreement of tags."""
-    from vlp.regions.compare import compare as beside
-    from vlp.regions.compare import open_reference, write_csv
-    from vlp.regions.store import RegionStore
-
-    opened = RegionStore(store)
-    with open_reference(reference, opened) as (other, skipped):
-        made = beside(opened, other, limit)
-    for row in made.rows:
-        print(f"{row.metric:20}{row.value:12.4f}{row.n:12,}")
-    print("farthest: " + ", ".join(f"{image_id} ({found:.2f} found)" for image_id, found in made.farthest))
-    if skipped:
-        print(f"not read from the reference: {len(skipped)} images, the first {skipped[0]['image_id']}: ", end="")
-        print(skipped[0]["reason"])
-    if out is not None:
-        write_csv(out, made.rows)
-
-
-# Stores from and to other forms, and what they can reach at best.
-Folder = Annotated[Path, typer.Option(help="The folder to write.", show_default=False)]
-
-
 @app.command("import")
 def import_(
     config: ConfigPath,
@@ -379,73 +310,8 @@ def import_(
         skipped = Skipped(chosen.regions.on_bad_image)
         images = records(rows(tables, "images"), chosen.data_root)
         value = import_tsv(folder, images, dataset or chosen.data.name, out, skipped)
+        _add_truth(chosen, out, tables)  # gt_objects of the files come first
         write_json(quality, value)
         _record(run, value, quality)
     _tell_skipped(skipped.images)
     _print_quality(value)
-
-
-@app.command()
-def export(
-    store: Store,
-    out: Folder,
-    dataset: Annotated[str | None, typer.Option(help="Only this data set's images.", show_default=False)] = None,
-) -> None:
-    """Write a region store as VinVL/Oscar files: features.tsv, predictions.tsv and their indices."""
-    from vlp.regions.store import RegionStore
-    from vlp.regions.vinvl_export import export_tsv
-
-    images = export_tsv(RegionStore(store), out, dataset)
-    print(f"{out}: {images:,} images")
-
-
-@app.command()
-def annotate(store: Store, tables: Tables, out: Out) -> None:
-    """Add ground-truth tags, for pre-training: the classes of the train images' annotated objects."""
-    from vlp.data.tables import rows
-    from vlp.regions.annotate import annotate as add
-    from vlp.regions.annotate import truth_tags
-
-    images = [row["image_id"] for row in rows(tables, "images", "train", ["image_id"])]
-    count = add(store, truth_tags(images, rows(tables, "objects", "train")), out)
-    print(f"{out}: {count:,} images have ground-truth tags")
-
-
-@app.command()
-def manifest(folder: Annotated[Path, typer.Argument(help="Folder of shards (*.h5).", show_default=False)]) -> None:
-    """Make one store of a folder of shards: check every byte, write the manifest."""
-    from vlp.files import sha256
-    from vlp.regions.manifest import write_manifest
-
-    written = write_manifest(folder)
-    images = written.shards[-1].stop
-    print(f"{written.path}: {len(written.shards):,} files, {images:,} images, sha256 {sha256(folder)}")
-
-
-@app.command()
-def stage(
-    store: Store, folder: Annotated[Path, typer.Argument(help="Folder on the local disk.", show_default=False)]
-) -> None:
-    """Copy a store to a local disk, comparing digests; what is there already is kept. Prints the copy's path."""
-    from vlp.regions.manifest import stage as copy
-
-    print(copy(store, folder))
-
-
-@app.command()
-def bound(
-    config: ConfigPath,
-    store: Store,
-    tables: Tables,
-    out: Annotated[Path, typer.Option(help="Result rows to write (CSV).", show_default=False)],
-    overrides: Overrides = None,
-) -> None:
-    """What grounding can reach at best: the share of phrases that some region covers at IoU 0.5."""
-    from vlp.regions.store import RegionStore
-    from vlp.report.bounds import upper_bounds
-    from vlp.report.results import write
-
-    found = upper_bounds(experiment(config, overrides), RegionStore(store), tables)
-    write(out, found)
-    for row in found:
-        print(f"{row.split:5} {row.protocol}: {row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}], {row.n} phrases")

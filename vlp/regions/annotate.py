@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from vlp.data.tables import rows, table_path
 from vlp.errors import InputError
 from vlp.files import atomic
 from vlp.regions.layout import INDEX_DIGEST, TRUTH, dataset, index_digest, write_truth
@@ -18,18 +19,28 @@ from vlp.regions.shard import Shard
 from vlp.regions.store import RegionStore
 
 
-def truth_tags(images: Iterable[str], objects: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+def truth_tags(objects: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Image -> class names of its annotated objects, each once, in the order of the `objects` table.
 
-    Args:
-        images: ids of the annotated images; one without an object has no tags.
-        objects: rows of the `objects` table; those of other images are passed over.
+    An image without an object is not annotated: in a table of several data sets only some have objects.
     """
-    found: dict[str, dict[str, None]] = {image_id: {} for image_id in images}
+    found: dict[str, dict[str, None]] = {}
     for row in objects:
-        if row["image_id"] in found:
-            found[row["image_id"]][row["class_name"]] = None
+        found.setdefault(row["image_id"], {})[row["class_name"]] = None
     return {image_id: list(names) for image_id, names in found.items()}
+
+
+def annotate_train(store: Path, tables: Path, out: Path) -> int:
+    """`annotate` with the objects of the train images -> number of images that have tags.
+
+    Raises:
+        InputError: as `annotate`; the tables have no object of the train images.
+    """
+    truth = truth_tags(rows(tables, "objects", "train", ["image_id", "class_name"]))
+    if not truth:
+        remedy = "Set data.objects and read the tables again, or set pretraining.tag_source: detector."
+        raise InputError(table_path(tables, "objects"), "no train image has an object.", remedy)
+    return annotate(store, truth, out)
 
 
 def annotate(store: Path, truth: Mapping[str, Sequence[str]], out: Path) -> int:
