@@ -10,44 +10,19 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.regions.full_disk import tiny_disk
+from tests.regions.many_files import NAMES, write_file, write_folder
 from vlp.errors import InputError
 from vlp.files import STORE_MANIFEST, sha256
 from vlp.regions.annotate import annotate, truth_tags
-from vlp.regions.manifest import stage, write_manifest
+from vlp.regions.manifest import write_manifest
 from vlp.regions.shard import Shard
-from vlp.regions.store import RegionStore, RegionWriter
-
-NAMES = ["circle", "square", "star"]
-COUNTS = [[3, 0, 7], [2], [5, 60]]
-"""Regions of each image of each shard."""
-
-
-def _write(path: Path, first: int, counts: list[int], names: list[str] = NAMES, attributes: bool = True) -> None:
-    rng = np.random.default_rng(first)
-    with RegionWriter(path, 4, names, {"detector": "test"}, ["red", "big"] if attributes else ()) as writer:
-        for i, count in enumerate(counts, start=first):
-            corners = np.sort(rng.uniform(0, 1, (count, 2, 2)), axis=1) * (60 + i, 48)
-            writer.add(
-                f"t/{10**i}",  # ids of several lengths
-                (60 + i, 48),
-                rng.normal(size=(count, 4)),
-                corners.reshape(count, 4),
-                rng.integers(-1, 3, count),
-                rng.uniform(size=count),
-                rng.integers(-1, 2, count) if attributes else None,
-                rng.uniform(size=count) if attributes else None,
-            )
+from vlp.regions.staging import stage
+from vlp.regions.store import RegionStore
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    first = 0
-    for number, counts in enumerate(COUNTS):
-        _write(tmp_path / "store" / f"part-{number}.h5", first, counts)
-        first += len(counts)
-    write_manifest(tmp_path / "store")
-    return tmp_path / "store"
+    return write_folder(tmp_path / "store")
 
 
 def test_a_folder_reads_as_its_files_do(folder: Path) -> None:
@@ -110,7 +85,7 @@ def test_the_digest_is_the_manifests(folder: Path) -> None:
     write_manifest(folder)
     assert sha256(folder) == before
     (folder / "part-1.h5").unlink()
-    _write(folder / "part-1.h5", 40, [2])
+    write_file(folder / "part-1.h5", 40, [2])
     write_manifest(folder)
     assert sha256(folder) != before
 
@@ -172,7 +147,7 @@ def test_other_files_than_the_manifest_tells_of_are_named(folder: Path, tmp_path
     with pytest.raises(InputError, match=r"part-1\.h5: the file is cut short or another one"):
         RegionStore(folder)
     path.unlink()
-    _write(path, 3, [2], ["circle", "square", "stir"])
+    write_file(path, 3, [2], ["circle", "square", "stir"])
     with pytest.raises(InputError, match=r"part-1\.h5: the file is not the one that the manifest tells of"):
         RegionStore(folder)
     with pytest.raises(InputError, match=r"part-1\.h5: its class_names is not that of part-0\.h5"):
@@ -181,7 +156,7 @@ def test_other_files_than_the_manifest_tells_of_are_named(folder: Path, tmp_path
 
 
 def test_an_image_in_two_files_is_named(folder: Path) -> None:
-    _write(folder / "part-3.h5", 2, [1])
+    write_file(folder / "part-3.h5", 2, [1])
     with pytest.raises(InputError, match="row t/100: the image id comes twice"):
         write_manifest(folder)
     assert not (folder / STORE_MANIFEST).exists()
@@ -201,29 +176,6 @@ def test_damaged_manifests_are_named(folder: Path, text: str, message: str) -> N
     (folder / STORE_MANIFEST).write_text(text)
     with pytest.raises(InputError, match=message):
         RegionStore(folder)
-
-
-def test_staging_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
-    local = stage(folder, tmp_path / "local")
-    assert local == tmp_path / "local" / "store" and sha256(local) == sha256(folder)
-    kept = (local / "part-0.h5").stat().st_ino
-    (local / STORE_MANIFEST).unlink()
-    (local / "part-1.h5").write_bytes(b"half")
-    assert RegionStore(stage(folder, tmp_path / "local")).rows == 77
-    assert (local / "part-0.h5").stat().st_ino == kept
-    alone = stage(folder / "part-2.h5", tmp_path / "local")
-    assert alone.read_bytes() == (folder / "part-2.h5").read_bytes()
-
-
-def test_staging_to_a_small_disk_leaves_nothing(tmp_path: Path) -> None:
-    with RegionWriter(tmp_path / "big" / "a.h5", 1024, NAMES, {}) as writer:
-        rows = np.zeros((800, 1024), np.float16)
-        writer.add("t/0", (9, 9), rows, np.tile([0, 0, 4, 4.0], (800, 1)), np.zeros(800), np.ones(800))
-    write_manifest(tmp_path / "big")
-    with tiny_disk(tmp_path / "disk") as disk:
-        with pytest.raises(InputError, match="the disk is full"):
-            stage(tmp_path / "big", disk)
-        assert list((disk / "big").iterdir()) == []
 
 
 def test_ground_truth_tags_are_kept_beside_the_detectors(folder: Path, tmp_path: Path) -> None:

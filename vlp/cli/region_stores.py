@@ -117,7 +117,7 @@ def stage(
     store: Store, folder: Annotated[Path, typer.Argument(help="Folder on the local disk.", show_default=False)]
 ) -> None:
     """Copy a store to a local disk, comparing digests; what is there already is kept. Prints the copy's path."""
-    from vlp.regions.manifest import stage as copy
+    from vlp.regions.staging import stage as copy
 
     print(copy(store, folder))
 

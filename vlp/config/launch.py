@@ -1,5 +1,6 @@
 """Where training runs, and where runs are recorded."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -33,6 +34,9 @@ class Launch(Part):
     finetuning: Resources = Resources(executor="inline")
     cpu_threads: int = Field(default=1, ge=1)
     """Threads of the detector, the extraction and the predictions."""
+    stage_to: Path | None = None
+    """Folder on a node's local disk to which the region store is copied before it is read for training or predictions;
+    variables are the node's: $TMPDIR. null: the store is read where it is."""
 
 
 class Tracking(Part):

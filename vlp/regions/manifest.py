@@ -5,21 +5,17 @@ The manifest is written last, and its digest is that of the store: nobody has to
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vlp.errors import InputError
-from vlp.files import STORE_MANIFEST, atomic, raise_if_full, read_json, sha256, write_json
+from vlp.files import STORE_MANIFEST, read_json, sha256, write_json
 from vlp.regions.shard import Shard
 
 FORMAT = "vlp-regions-folder/1"
 _REMEDY = "Write the manifest again: vlp regions manifest."
-_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -107,54 +103,6 @@ def write_manifest(folder: Path) -> Manifest:
         (folder / STORE_MANIFEST).unlink()
         raise
     return read_manifest(folder)
-
-
-def stage(store: Path, folder: Path) -> Path:
-    """Copy a store, a file or a folder, into `folder` on a local disk -> the copy's path.
-
-    Digests are compared with the manifest while bytes are copied; files that are there and whole are kept, so a copy
-    that was stopped goes on. The manifest comes last: before, the copy is no store.
-
-    Raises:
-        InputError: a file does not give its digest, the disk is too small.
-    """
-    target = folder / store.name
-    if not store.is_dir():
-        Shard(store)
-        _copy(store, target, None)
-        return target
-    manifest = read_manifest(store)
-    target.mkdir(parents=True, exist_ok=True)
-    for entry in manifest.shards:
-        there = target / entry.file
-        if there.is_file() and there.stat().st_size == entry.bytes and sha256(there) == entry.sha256:
-            continue
-        _copy(store / entry.file, there, entry.sha256)
-    _copy(manifest.path, target / STORE_MANIFEST, sha256(manifest.path))
-    return target
-
-
-def _copy(source: Path, target: Path, wanted: str | None) -> None:
-    if not source.is_file():
-        raise InputError(source, "the file is missing.", "Copy it there again.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    size, free = source.stat().st_size, shutil.disk_usage(target.parent).free
-    if size > free:
-        remedy = "Free some space or name another disk."
-        raise InputError(target, f"the disk is full: {free / 2**20:.0f} MiB free, {size / 2**20:.0f} wanted.", remedy)
-    digest = hashlib.sha256()
-    try:
-        with atomic(target) as temporary, source.open("rb") as read, temporary.open("wb") as write:
-            while block := read.read(_BLOCK):
-                digest.update(block)
-                write.write(block)
-            write.flush()
-            os.fsync(write.fileno())
-            if wanted is not None and digest.hexdigest() != wanted:
-                raise InputError(source, "the bytes do not give the digest of the manifest.", "Write the file again.")
-    except OSError as error:
-        raise_if_full(error, target)
-        raise
 
 
 def _entry(path: Path, row: Mapping[str, Any]) -> Entry:

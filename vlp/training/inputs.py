@@ -41,9 +41,11 @@ class Inputs:
 
     @cached_property
     def store(self) -> Any:
+        from vlp.regions.staging import staged
         from vlp.regions.store import RegionStore
 
-        return RegionStore(self.paths.regions, verify=True)
+        local = self.experiment.launch.stage_to
+        return RegionStore(self.paths.regions if local is None else staged(self.paths.regions, local), verify=True)
 
     @cached_property
     def tokenizer(self) -> Any:
