@@ -177,7 +177,7 @@ def test_annotate_export_import_manifest_stage_bound(config: Path, tmp_path: Pat
     assert "4 images have ground-truth tags" in _call(
         "annotate", shards, "--tables", world.tables, "--out", tmp_path / "annotated"
     )
-    local = Path(_call("stage", tmp_path / "annotated", tmp_path / "disk").strip())
+    local = Path(_call("stage", tmp_path / "annotated", tmp_path / "disk").splitlines()[-1])  # after the progress
     assert "7 of 7 images are whole" in _call("verify", local)
     assert "images            7" in _call("info", local)
     assert "7 images" in _call("export", local, "--out", tmp_path / "tsv")
