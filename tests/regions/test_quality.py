@@ -1,4 +1,4 @@
-"""Recall, precision, coverage: counted by hand."""
+"""Recall and precision: counted by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlp.regions.quality import Truth, by_split, coverage, detection_quality, iou_matrix, match
+from vlp.regions.geometry import iou_matrix
+from vlp.regions.quality import Truth, by_split, detection_quality, match
 from vlp.regions.store import RegionStore, RegionWriter
 
 A, B, FAR = [0, 0, 10, 10], [20, 20, 40, 40], [60, 60, 70, 70]
@@ -39,13 +40,6 @@ def test_a_detection_takes_the_object_it_overlaps_most() -> None:
     shifted = [2, 0, 12, 10]
     assert match([shifted], ["disc"], [A, shifted], ["disc", "disc"], 0.5).tolist() == [1]
     assert iou_matrix([shifted], [A])[0, 0] > 0.5
-
-
-def test_coverage_is_the_share_of_phrases_that_can_be_reached(store: RegionStore) -> None:
-    phrases = [("t/0", [A]), ("t/0", [[50, 0, 60, 10], FAR]), ("t/0", [[50, 0, 60, 10]]), ("t/1", [A]), ("t/9", [A])]
-    assert coverage(store, phrases) == 2 / 5
-    assert coverage(store, phrases, limit=1) == 1 / 5
-    assert np.isnan(coverage(store, []))
 
 
 def test_by_split_leaves_out_images_that_are_not_in_the_store(store: RegionStore) -> None:

@@ -50,7 +50,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def test_every_task_has_rows_beside_chance(smoke: Path) -> None:
-    found = rows(smoke)
+    everything = rows(smoke)
+    found = [r for r in everything if r["stage"] != "regions"]
     by_task = {t: [r for r in found if r["task"] == t] for t in ("retrieval", "vqa", "entailment", "grounding")}
     for task, own in by_task.items():
         assert own, task
@@ -61,6 +62,13 @@ def test_every_task_has_rows_beside_chance(smoke: Path) -> None:
         assert all(re.fullmatch(r"[0-9a-f]{64}", r["checkpoint_sha256"]) for r in own)
     assert {r["stage"] for r in by_task["grounding"]} == {"pre-trained", "fine-tuned"}
     assert any(r["task"] == "detection" and r["metric"] == "recall" for r in found)
+    bounds = {r["protocol"]: float(r["value"]) for r in everything if r["stage"] == "regions" and r["split"] == "test"}
+    assert len(bounds) == 4
+    for rule in ("any", "merged"):
+        protocol = f"IoU > 0.5, {rule} box"
+        read = next(v for k, v in bounds.items() if k.startswith(f"{protocol}, best "))
+        reached = [r for r in found if (r["protocol"], r["metric"]) == (protocol, "accuracy")]
+        assert reached and max(float(r["value"]) for r in reached) <= read <= bounds[f"{protocol}, all regions"]
 
 
 def test_report_is_self_contained(smoke: Path) -> None:

@@ -131,11 +131,18 @@ def bound(
     overrides: Overrides = None,
 ) -> None:
     """What grounding can reach at best: the share of phrases that some region covers at IoU 0.5."""
+    from vlp.data.tables import table_path
     from vlp.regions.store import RegionStore
     from vlp.report.bounds import upper_bounds
     from vlp.report.results import write
+    from vlp.tracking import track
 
-    found = upper_bounds(experiment(config, overrides), RegionStore(store), tables)
-    write(out, found)
+    chosen = experiment(config, overrides)
+    inputs = {"store": store, "phrase_boxes": table_path(tables, "phrase_boxes")}
+    with track(chosen, rule="bound", inputs=inputs, outputs={"bounds": out}) as run:
+        found = upper_bounds(chosen, RegionStore(store), tables)
+        write(out, found)
+        for row in found:
+            run.metric(f"{row.split}/{row.protocol}", row.value)
     for row in found:
         print(f"{row.split:5} {row.protocol}: {row.value:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}], {row.n} phrases")

@@ -23,6 +23,7 @@ def results(
     costs: Annotated[Path, typer.Option(help="costs.csv to write.")],
     statistics: Annotated[Path, typer.Option(help="statistics.json to write.")],
     regions: Annotated[Path | None, typer.Option(help="Region store: gives the box prior of grounding.")] = None,
+    bounds: Annotated[Path | None, typer.Option(help="Rows of vlp regions bound, to stand among the results.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Evaluate every prediction that the config asks for: one row per number, with interval, chance and blind."""
@@ -33,6 +34,7 @@ def results(
 
     here = experiment(config, overrides)
     inputs = {"predictions": predictions, "quality": quality, "tables": tables}
+    inputs |= {} if bounds is None else {"bounds": bounds}
     outputs = {"results": out, "costs": costs, "statistics": statistics}
     with track(here, rule="results", inputs=inputs, outputs=outputs, tags={"stage": "results"}) as run:
         store = None
@@ -40,8 +42,9 @@ def results(
             from vlp.regions.store import RegionStore
 
             store = RegionStore(regions)
+        limits = [] if bounds is None else rows.read(bounds)
         detector = here.folder / "detector" / "detector.safetensors"
-        found = rows.collect(here, predictions, quality, models, tables, store, detector)
+        found = rows.collect(here, predictions, quality, models, tables, store, detector) + limits
         rows.write(out, found)
         rows.write_costs(costs, rows.costs(here.folder))
         write_json(statistics, counts.collect(here, tables, quality, store))

@@ -1,4 +1,4 @@
-"""How well the regions of a store fit known boxes: recall, precision, coverage at an IoU threshold."""
+"""How well the regions of a store fit known boxes: recall and precision at an IoU threshold."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from vlp.regions.geometry import iou_matrix
 from vlp.regions.store import RegionStore
 
-__all__ = ["Truth", "by_split", "coverage", "detection_quality", "iou_matrix", "match"]
-
 THRESHOLD = 0.5
 
 
@@ -28,29 +26,6 @@ class Truth:
     """[T,4] xyxy pixels"""
     class_names: Sequence[str]
     """[T]"""
-
-
-def coverage(
-    store: RegionStore,
-    boxes: Iterable[tuple[str, ArrayLike]],
-    limit: int | None = None,
-    threshold: float = THRESHOLD,
-) -> float:
-    """Share of phrases that the regions can reach: the upper bound of choosing a region for each.
-
-    Args:
-        boxes: for each phrase its image and its true boxes [B,4], xyxy pixels; one region that reaches one of them
-            at IoU >= `threshold` is enough. An image that is not in the store reaches nothing.
-        limit: only the best so many regions of an image, as the model reads them.
-
-    Returns:
-        In [0,1]; NaN without phrases.
-    """
-    hits = []
-    for image_id, true in boxes:
-        found = store.regions(image_id, limit).boxes if image_id in store else np.zeros((0, 4))
-        hits.append(bool((iou_matrix(found, true) >= threshold).any()))
-    return float(np.mean(hits)) if hits else float("nan")
 
 
 def match(

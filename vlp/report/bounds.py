@@ -54,6 +54,7 @@ def upper_bounds(experiment: Experiment, store: RegionStore, tables: Path) -> li
     task = experiment.tasks.grounding
     lengths = experiment.lengths if task is None or task.lengths is None else task.lengths
     data = sha256(table_path(tables, "phrase_boxes"))
+    weights = str(store.facts.get("weights_sha256", ""))
     found = []
     for split in SPLITS:
         records = list(rows(tables, "phrase_boxes", split, ["image_id", "boxes"]))
@@ -82,7 +83,7 @@ def upper_bounds(experiment: Experiment, store: RegionStore, tables: Path) -> li
                         published=None,
                         n=len(hits),
                         seed=experiment.seed,
-                        checkpoint_sha256="",
+                        checkpoint_sha256=weights if len(weights) == 64 else "",  # imported regions: unknown
                         data_sha256=data,
                     )
                 )

@@ -179,6 +179,8 @@ def _place(row: Row) -> tuple[Any, ...]:
 def _name(row: Row) -> str:
     if row.task == "detection":
         return "Detector"
+    if row.stage == "regions":
+        return "The best choice among the regions"
     if row.stage == "pre-trained":
         return "Pre-trained, not fine-tuned"
     return {"full": "Pre-trained, fine-tuned", "scratch": "Fine-tuned from scratch"}.get(row.variant, row.variant)

@@ -15,7 +15,7 @@ from torch import Tensor
 from vlp.batching.batch import Batch
 from vlp.batching.collate import Collator
 from vlp.models.mvptr import Mvptr
-from vlp.regions.quality import iou_matrix
+from vlp.regions.geometry import iou_matrix
 from vlp.tasks.base import Task, device_of
 from vlp.tasks.metrics import grounding as metric
 from vlp.training.steps import GroundingStep, span_similarity

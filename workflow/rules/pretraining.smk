@@ -4,7 +4,14 @@ INPUTS = (
     f"--tables {at('tables')} --corpus {at('corpus/corpus.h5')} --regions {at('regions/regions.h5')} "
     f"--vocabulary {at('vocabulary')}"
 )
-PRETRAINING_PARTS = ("seed", "lengths", "masking", "model", "launch.pretraining")
+PRETRAINING_PARTS = (
+    "seed",
+    "lengths",
+    "masking",
+    "model",
+    "launch.pretraining",
+    "pretraining.tag_source",
+)
 
 
 # The detector goes along in the model directories: the first stage takes it in, later models have it from their `init`.

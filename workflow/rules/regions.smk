@@ -7,6 +7,9 @@ else:
 EXTRACTION_THREADS = (
     SETTINGS["launch"]["cpu_threads"] + SETTINGS["regions"]["extraction"]["workers"]
 )
+TRUTH = [
+    "pretraining.tag_source"
+]  # ground-truth tags go into the store where it asks for them
 
 
 scattergather:
@@ -57,7 +60,7 @@ if REGIONS.source != "vinvl_tsv" and REGIONS.extraction.shards == 1:
         threads: EXTRACTION_THREADS
         params:
             **CALL,
-            part=part("regions", "launch.cpu_threads"),
+            part=part("regions", "launch.cpu_threads", *TRUTH),
             tables=subpath(input[0], parent=True),
             weights=" ".join(f"--weights {path}" for path in WEIGHTS),
         shell:
@@ -104,7 +107,7 @@ elif REGIONS.source != "vinvl_tsv":
             "../../envs/vlp.yaml"
         params:
             **CALL,
-            part=part("data"),
+            part=part("data", *TRUTH),
             tables=subpath(input[0], parent=True),
         shell:
             "{params.vlp} regions merge {input.stores} --config {params.config} --tables {params.tables} "
@@ -126,8 +129,32 @@ else:
             "../../envs/vlp.yaml"
         params:
             **CALL,
-            part=part("regions"),
+            part=part("regions", *TRUTH),
             tables=subpath(input[0], parent=True),
         shell:
             "{params.vlp} regions import --config {params.config} --tables {params.tables} "
             "--out {output.store} --quality {output.quality} > {log} 2>&1"
+
+
+# What grounding can reach at best with these regions is known before anything is trained.
+BOUNDS = [at("regions/bounds.csv")] if "grounding" in TASKS else []
+
+if BOUNDS:
+
+    rule bound:
+        input:
+            phrases=at("tables/phrase_boxes.parquet"),
+            store=at("regions/regions.h5"),
+        output:
+            BOUNDS,
+        log:
+            at("logs/bound.log"),
+        conda:
+            "../../envs/vlp.yaml"
+        params:
+            **CALL,
+            part=part("data.name", "lengths", "tasks.grounding", "seed"),
+            tables=subpath(input.phrases, parent=True),
+        shell:
+            "{params.vlp} regions bound {input.store} --config {params.config} --tables {params.tables} "
+            "--out {output} > {log} 2>&1"

@@ -13,6 +13,7 @@ rule results:
         images=at("tables/images.parquet"),
         regions=at("regions/regions.h5"),
         quality=at("regions/quality.json"),
+        bounds=BOUNDS,
     output:
         results=at("results.csv"),
         costs=at("costs.csv"),
@@ -27,10 +28,11 @@ rule results:
         predictions=subpath(input[0], parent=True),
         models=at("models"),
         tables=subpath(input.images, parent=True),
+        bounds=" ".join(f"--bounds {path}" for path in BOUNDS),
     shell:
         "{params.vlp} report results --config {params.config} --predictions {params.predictions} --quality {input.quality} "
         "--models {params.models} --tables {params.tables} --regions {input.regions} --out {output.results} "
-        "--costs {output.costs} --statistics {output.statistics} > {log} 2>&1"
+        "--costs {output.costs} --statistics {output.statistics} {params.bounds} > {log} 2>&1"
 
 
 rule report:
