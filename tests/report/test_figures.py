@@ -1,5 +1,6 @@
 import itertools
 import math
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -72,3 +73,23 @@ def test_boxes_stand_where_they_are_told() -> None:
         ("0.0", "0.0", "5.0", "5.0", "s1"),
     ]
     assert "stroke-dasharray" not in drawn[0] and "stroke-dasharray" in drawn[1]
+
+
+def test_a_heat_map_has_a_cell_for_each_pair_and_the_largest_is_the_darkest() -> None:
+    drawn = figures.heat(["man <young>", "shirt"], ["a", "b", "c"], [[0.1, 0.4, 0.5], [0.8, 0.2, 0.0]])
+    cells = re.findall(r'class="cell"[^>]*fill-opacity="([\d.]+)"', drawn)
+    assert [float(c) for c in cells] == [0.125, 0.5, 0.625, 1.0, 0.25, 0.0]
+    assert "man &lt;young&gt;" in drawn and "man <young>" not in drawn
+    assert figures.heat([], ["a"], []) == "" == figures.heat(["a"], [], [[]])
+
+
+def test_names_in_a_scatter_do_not_cover_each_other() -> None:
+    points = [
+        {"name": "one", "kind": "tag", "x": 0.0, "y": 0.0},
+        {"name": "two", "kind": "phrase", "x": 0.001, "y": 0.0},
+    ]
+    points += [{"name": "three", "kind": "tag", "x": 1.0, "y": 1.0}]
+    drawn = figures.scatter(points, ("tag", "phrase"))
+    assert drawn.count("<circle") == 3 and drawn.count("<title>") == 3
+    assert ">one</text>" in drawn and ">two</text>" not in drawn and ">three</text>" in drawn
+    assert figures.scatter([], ("tag",)) == ""

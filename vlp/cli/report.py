@@ -68,6 +68,31 @@ _NUMBERS = ("value", "chance", "blind")
 
 
 @app.command()
+def probe(
+    config: ConfigPath,
+    model: Annotated[Path, typer.Option(help="Pre-trained model directory.")],
+    tables: Annotated[Path, typer.Option(help="Folder of the tables.")],
+    corpus: Annotated[Path, typer.Option(help="corpus.h5.")],
+    regions: Annotated[Path, typer.Option(help="Region store.")],
+    vocabulary: Annotated[Path, typer.Option(help="Folder of the vocabulary.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    overrides: Overrides = None,
+) -> None:
+    """Compute what the paper's Figures 4 and 6 show: attention on unseen pairs, embeddings of tags and phrases."""
+    from vlp.files import write_json
+    from vlp.report.probe import probe as work
+    from vlp.tracking import track
+    from vlp.training.inputs import Paths
+
+    here = experiment(config, overrides)
+    inputs = {"model": model, "corpus": corpus, "regions": regions, "vocabulary": vocabulary}
+    with track(here, rule="probe", inputs=inputs, outputs={"figures": out}, tags={"stage": "results"}):
+        found = work(here, Paths(tables, corpus, regions, vocabulary), model)
+        write_json(out, found)
+    print(f"{out}  {len(found['attention'])} pairs, {len(found['embedding'])} embeddings")
+
+
+@app.command()
 def html(
     config: ConfigPath,
     results: Annotated[Path, typer.Option(help="results.csv.")],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -114,4 +115,55 @@ def boxes(picture: str, size: tuple[int, int], drawn: Sequence[tuple[Sequence[fl
         # A dark line below the coloured one, so that a box shows on every background.
         parts.append(f'<rect {shape} stroke="#000" stroke-opacity=".45" stroke-width="{1.9 * stroke:.2f}"{dashes}/>')
         parts.append(f'<rect class="s{colour % 8}" {shape} stroke-width="{stroke:.2f}"{dashes}/>')
+    return Markup("".join([*parts, "</svg>"]))
+
+
+_CELL, _LETTER = 22, 6.2
+
+
+def heat(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]) -> Markup:
+    """A map of shares in [0, 1], a row for each name; the darkest cell is the largest of all."""
+    if not rows or not columns:
+        return Markup("")
+    left = 8 + _LETTER * max(map(len, rows))
+    top = 10 + 0.75 * _LETTER * max(map(len, columns))
+    width, height = left + _CELL * len(columns) + 0.6 * top, top + _CELL * len(rows) + 4
+    most = max(max(row) for row in values) or 1.0
+    parts = [f'<svg class="heat" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img">']
+    for j, name in enumerate(columns):
+        x = left + _CELL * (j + 0.5) + 3
+        turned = f'transform="rotate(-48 {x:.1f} {top - 5:.1f})"'
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{top - 5:.1f}" {turned}>{escape(name)}</text>')
+    for i, (name, row) in enumerate(zip(rows, values, strict=True)):
+        y = top + _CELL * i
+        parts.append(
+            f'<text class="tick" x="{left - 6:.1f}" y="{y + 0.68 * _CELL:.1f}" text-anchor="end">{escape(name)}</text>'
+        )
+        for j, value in enumerate(row):
+            place = f'x="{left + _CELL * j + 1:.1f}" y="{y + 1:.1f}" width="{_CELL - 2}" height="{_CELL - 2}" rx="3"'
+            told = f"<title>{escape(name)} to {escape(columns[j])}: {value:.3f}</title>"
+            parts.append(f'<rect class="empty" {place}/>')
+            parts.append(f'<rect class="cell" {place} fill-opacity="{value / most:.3f}">{told}</rect>')
+    return Markup("".join([*parts, "</svg>"]))
+
+
+def scatter(points: Sequence[Mapping[str, Any]], kinds: Sequence[str], size: tuple[int, int] = (900, 560)) -> Markup:
+    """Named points in the plane, in the colour of their kind; a name is written where there is room for it."""
+    if not points:
+        return Markup("")
+    width, height = size
+    low = [min(p[axis] for p in points) for axis in "xy"]
+    span = [max(max(p[axis] for p in points) - least, 1e-9) for axis, least in zip("xy", low, strict=True)]
+    parts = [f'<svg class="scatter" viewBox="0 0 {width} {height}" role="img">']
+    taken: list[tuple[float, float, float, float]] = []
+    for p in points:
+        x = 30 + (p["x"] - low[0]) / span[0] * (width - 150)
+        y = 20 + (p["y"] - low[1]) / span[1] * (height - 40)
+        name = escape(p["name"])
+        parts.append(f'<circle class="p{kinds.index(p["kind"])}" cx="{x:.1f}" cy="{y:.1f}" r="4">')
+        parts.append(f"<title>{name}</title></circle>")
+        box = (x + 6, y - 7, x + 6 + 6.4 * len(p["name"]), y + 7)
+        if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+            taken.append(box)
+            parts.append(f'<text class="tick" x="{x + 7:.1f}" y="{y + 4:.1f}">{name}</text>')
     return Markup("".join([*parts, "</svg>"]))

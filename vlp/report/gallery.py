@@ -19,6 +19,7 @@ from vlp.report import figures
 T = TypeVar("T")
 _SIDE = 320
 _TOP = 3
+_REGIONS = 10
 
 
 @dataclass(frozen=True)
@@ -147,3 +148,49 @@ def retrieved(
         rank = int(rank_of[query]) + 1 if np.isfinite(rank_of[query]) else None
         found.append(Retrieved(show(query, picture=direction == "i2t"), answers, rank))
     return found
+
+
+@dataclass(frozen=True)
+class Attended:
+    """One pair of Figure 4."""
+
+    picture: Markup
+    """Each phrase's most attended region, in the colour of the phrase."""
+    caption: str
+    phrases: tuple[str, ...]
+    maps: tuple[tuple[str, Markup], ...]
+    """Title and map."""
+
+
+def attended(found: Sequence[dict[str, Any]], tables: Path, images: Images) -> list[Attended]:
+    """The pairs of `vlp report probe`, drawn."""
+    from vlp.data.tables import rows
+
+    wanted = {pair["caption_id"] for pair in found}
+    texts = {row["caption_id"]: row["text"] for row in rows(tables, "captions") if row["caption_id"] in wanted}
+    return [_attended(pair, texts.get(pair["caption_id"], " ".join(pair["words"])), images) for pair in found]
+
+
+def _attended(pair: dict[str, Any], caption: str, images: Images) -> Attended:
+    width, height = pair["size"]
+    best = [max(range(len(row)), key=row.__getitem__) for row in pair["phrase_to_region"]]
+    drawn: list[tuple[Sequence[float], int, bool]] = [(pair["boxes"][r], n, False) for n, r in enumerate(best)]
+    joint = [*pair["phrase_to_region"], *pair["word_to_region"]]
+    # The regions that anything attends to most; a map of fifty columns shows nothing.
+    weight = [max(row[r] for row in joint) for r in range(len(pair["boxes"]))]
+    kept = sorted(sorted(range(len(weight)), key=lambda r: -weight[r])[:_REGIONS])
+    classes = [f"{r + 1} {pair['region_classes'][r]}".strip() for r in kept]
+    of_regions = [f"{r + 1} {name}".strip() for r, name in enumerate(pair["region_classes"])]
+    maps = (
+        ("phrase to word, text encoder", figures.heat(pair["phrases"], pair["words"], pair["phrase_to_word"])),
+        (
+            "region to tag, visual encoder",
+            figures.heat(of_regions[: len(pair["region_to_tag"])], pair["tags"], pair["region_to_tag"]),
+        ),
+        (
+            "phrase and word (a column each) to region, multimodal encoder",
+            figures.heat(classes, [*pair["phrases"], *pair["words"]], [[row[r] for row in joint] for r in kept]),
+        ),
+    )
+    picture = figures.boxes(images.uri(pair["image_id"]) or "", (width, height), drawn)
+    return Attended(picture, caption, tuple(pair["phrases"]), tuple((t, m) for t, m in maps if m))

@@ -53,6 +53,8 @@ HEADLINES = (
     ("referring", "accuracy", "Referring"),
     ("detection", "recall", "Detector recall"),
 )
+EMBEDDED = ("tag", "attribute", "relation")
+"""Kinds of points of Figure 6."""
 _STAGES = {"stage1": "Stage 1", "stage2": "Stage 2"}
 
 
@@ -112,11 +114,13 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         costs=read_costs(costs),
         statistics=counted,
         gallery=gallery(experiment, split),
+        probed=probed(experiment),
         ledger=ledger.by_group(ledger.load()),
         in_use=ledger.in_use,
         plain=ledger.plain,
         origins=values,
         kinds=provenance.KINDS,
+        embedded=EMBEDDED,
         assumed=provenance.by_group([o for o in values if o.kind == provenance.ASSUMED]),
         counts=provenance.count(values),
         artefacts=artefacts(events),
@@ -251,6 +255,20 @@ def gallery(experiment: Experiment, split: str) -> dict[str, list[Any]]:
         shown["t2i"] = examples.retrieved(path, tables, images, "t2i")
         shown["i2t"] = examples.retrieved(path, tables, images, "i2t", right=2, wrong=2)
     return shown
+
+
+def probed(experiment: Experiment) -> dict[str, Any]:
+    """Figures 4 and 6 of `figures.json`; empty where it is absent."""
+    from vlp.report import gallery as examples
+
+    path, tables = experiment.folder / "figures.json", experiment.folder / "tables"
+    if not path.exists():
+        return {"attention": [], "embedding": Markup("")}
+    found, images = read_json(path), examples.Images(tables, experiment.data_root)
+    return {
+        "attention": examples.attended(found["attention"], tables, images),
+        "embedding": figures.scatter(found["embedding"], EMBEDDED),
+    }
 
 
 def read_costs(path: Path) -> list[dict[str, str]]:

@@ -35,8 +35,31 @@ rule results:
         "--costs {output.costs} --statistics {output.statistics} {params.bounds} > {log} 2>&1"
 
 
+rule probe:
+    input:
+        at("corpus/corpus.h5"),
+        at("regions/regions.h5"),
+        at("vocabulary/phrases.json"),
+        expand(at("tables/{table}.parquet"), table=TABLES),
+        model=at(f"models/stage2/{MODEL}"),
+    output:
+        at("figures.json"),
+    log:
+        at("logs/probe.log"),
+    conda:
+        "../../envs/vlp.yaml"
+    params:
+        **CALL,
+        inputs=INPUTS,
+        part=part("lengths"),
+        model=subpath(input.model, parent=True),
+    shell:
+        "{params.vlp} report probe --config {params.config} {params.inputs} --model {params.model} --out {output} > {log} 2>&1"
+
+
 rule report:
     input:
+        at("figures.json"),
         results=at("results.csv"),
         costs=at("costs.csv"),
         statistics=at("statistics.json"),
