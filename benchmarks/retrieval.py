@@ -85,10 +85,10 @@ def measure(a: Architecture, images: int, size: int, repeats: int, threads: int)
     """
     model, texts = Mvptr(a).eval(), images * TEXTS_PER_IMAGE
     samples = Samples(a, texts)
-    owners = [f"{i // TEXTS_PER_IMAGE:06}" for i in range(texts)]
+    names = [str(i) for i in range(images)]
     encoding = Times()
     made: list[UnimodalCache] = []
-    encoding.run(lambda: made.append(UnimodalCache(model, samples, np.arange(texts), owners)), threads)  # type: ignore[arg-type]
+    encoding.run(lambda: made.append(UnimodalCache(model, samples, np.arange(texts), names)), threads)  # type: ignore[arg-type]
     cache, g = made[0], np.random.default_rng(0)
     found, gap = {name: Times() for name in ("reference", "trimmed", "cached")} | {"unimodal": encoding}, 0.0
     for repeat in range(repeats + 1):

@@ -28,7 +28,7 @@ COLOURS: tuple[Colour, ...] = (
 """Those of the report's gallery."""
 SIDE, LONGEST = 600, 2400
 """A small picture is magnified until its shorter side has so many pixels, as long as the longer one has fewer."""
-_PAPER, _INK, _QUIET = (251, 250, 247), (28, 36, 48), (98, 108, 122)
+PAPER, INK, QUIET = (251, 250, 247), (28, 36, 48), (98, 108, 122)
 _LABEL = 30
 """Characters of a label; the text below has the whole phrase."""
 
@@ -91,7 +91,7 @@ def render(
     labels = [label(p.text, p.start, words) for p in phrases]
     painted, _ = paint(large, [(b[0] * k, b[1] * k, b[2] * k, b[3] * k) for b in boxes], labels, style)
     panel = _panel(max(large.width, 480), text, phrases, words, match, cosine, style)
-    page = Image.new("RGB", (panel.width, painted.height + panel.height), _PAPER)
+    page = Image.new("RGB", (panel.width, painted.height + panel.height), PAPER)
     page.paste(painted, ((panel.width - painted.width) // 2, 0))
     page.paste(panel, (0, painted.height))
     return page
@@ -166,7 +166,7 @@ def readable_on(colour: Colour) -> Colour:
     """White or ink, whichever differs more from `colour` (relative luminance, WCAG 2)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in colour)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return (255, 255, 255) if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.067 else _INK
+    return (255, 255, 255) if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.067 else INK
 
 
 def _panel(
@@ -192,12 +192,12 @@ def _panel(
     verdict += [f"image and text: cosine {cosine:.2f}"] if cosine is not None else []
     rows += [("   ·   ".join(verdict), "", None)] if verdict else []
     height = 2 * margin + style.row * (len(lines) + len(rows)) + margin // 2
-    panel = Image.new("RGB", (width, height), _PAPER)
+    panel = Image.new("RGB", (width, height), PAPER)
     pen, y = ImageDraw.Draw(panel), margin + style.row / 2
     for line in lines:
         x = float(margin)
         for word, colour in line:
-            pen.text((x, y), word, fill=colour or _INK, font=style.face(colour), anchor="lm")
+            pen.text((x, y), word, fill=colour or INK, font=style.face(colour), anchor="lm")
             x += style.face(colour).getlength(word)
         y += style.row
     y += margin / 2
@@ -207,8 +207,8 @@ def _panel(
         if colour is not None:
             pen.rectangle((x, y - swatch, x + 2 * swatch, y + swatch), fill=colour)
             x += 3.2 * swatch
-        pen.text((x, y), left, fill=_INK if colour else _QUIET, font=style.font, anchor="lm")
-        pen.text((width - margin, y), right, fill=_QUIET, font=style.font, anchor="rm")
+        pen.text((x, y), left, fill=INK if colour else QUIET, font=style.font, anchor="lm")
+        pen.text((width - margin, y), right, fill=QUIET, font=style.font, anchor="rm")
         y += style.row
     return panel
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.infer.answer import ABILITIES, Answer, Box, Filled, Grounded, GroundedConcept
 from vlp.infer.image import Detectors, Store, Tags, check_store, detect, open_picture, scale_between
-from vlp.infer.text import Reader, Text
+from vlp.infer.text import Reader, Text, text_set
 from vlp.models import directory
 from vlp.models.mvptr import Mvptr
 from vlp.objectives.classification import MATCH
@@ -110,7 +111,7 @@ class Predictor:
         picture = open_picture(image) if isinstance(image, str | Path) else image
         name = image_id or (str(image) if isinstance(image, str | Path) else "image")
         store, scale = self._store(picture, name, regions, image_id)
-        collator = self._collator(seen, store, name)
+        collator = self._collator([seen], store)
         batch = collator(np.zeros(1, np.int64), [name])
         found = self._answer(seen, store, collator, batch, name, top_k)
         return Answer(self.folder, seen.text, name, _notes(seen), found, picture, scale)
@@ -118,7 +119,7 @@ class Predictor:
     def batch(self, image: str | Path | Image, text: str) -> Batch:
         """The model's input, for those who want its states: `predictor.model.unimodal(predictor.batch(...))`."""
         picture = open_picture(image) if isinstance(image, str | Path) else image
-        return self._collator(self._reader(text), detect(self._detectors.detector, picture), "")(np.zeros(1, int), [""])
+        return self._collator([self._reader(text)], detect(self._detectors.detector, picture))(np.zeros(1, int), [""])
 
     # -- inputs -----------------------------------------------------------------------------------------------
     @cached_property
@@ -155,12 +156,12 @@ class Predictor:
         scale = scale_between(store.image_size(image_id), picture, name) if picture is not None else (1.0, 1.0)
         return store, scale
 
-    def _collator(self, seen: Text, store: Store, name: str) -> Collator:
+    def _collator(self, texts: Sequence[Text], store: Store) -> Collator:
         a = self.model.architecture
         vocabulary = Vocabulary.of(self.folder / "tokenizer" / "tokenizer.json", self._phrases.rows)
         tags: Any = Tags(store, self.tokenizer)
         stored: Any = store
-        return Collator(tags, seen.text_set(name), stored, vocabulary, self._lengths, a.use_phrases, a.use_tags)
+        return Collator(tags, text_set(texts), stored, vocabulary, self._lengths, a.use_phrases, a.use_tags)
 
     # -- answers ----------------------------------------------------------------------------------------------
     @torch.inference_mode()

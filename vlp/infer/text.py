@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,14 +75,24 @@ class Text:
         pairs = [(c, w) for c, concept in enumerate(self.concepts) for w in pieces_of(concept.words, spans)]
         return np.asarray(pairs, np.int32).reshape(-1, 2)
 
-    def text_set(self, image_id: str) -> TextSet:
-        """The one text in the form that the collator reads."""
-        phrases, pairs = np.asarray([c.row for c in self.concepts], np.int32), self.phrase_words
-        encoded = {name: np.asarray([value.encode()]) for name, value in (("ids", "0"), ("image_ids", image_id))}
-        ragged = {"token": self.tokens, "phrase": phrases, "phrase_word": pairs}
-        offsets = {f"{name}_offsets": np.asarray([0, len(values)]) for name, values in ragged.items()}
-        arrays = {f"{name}s": values for name, values in ragged.items()}
-        return TextSet({**encoded, "split": np.asarray([b"test"]), **arrays, **offsets, "token_spans": self.spans})
+    @property
+    def rows(self) -> np.ndarray:
+        """[C] rows of the concepts in the joint table."""
+        return np.asarray([c.row for c in self.concepts], np.int32)
+
+
+def text_set(texts: Sequence[Text]) -> TextSet:
+    """The texts in the form that the collator reads; which image each is of is left to the caller."""
+    ragged = {
+        "token": [t.tokens for t in texts],
+        "phrase": [t.rows for t in texts],
+        "phrase_word": [t.phrase_words for t in texts],
+    }
+    arrays = {f"{name}s": np.concatenate(values) for name, values in ragged.items()}
+    arrays |= {f"{name}_offsets": np.cumsum([0, *map(len, values)]) for name, values in ragged.items()}
+    arrays["token_spans"] = np.concatenate([t.spans for t in texts])
+    named = {"ids": np.char.encode(np.arange(len(texts)).astype(str)), "split": np.full(len(texts), b"test")}
+    return TextSet({**named, "image_ids": np.full(len(texts), b""), **arrays})
 
 
 class Reader:

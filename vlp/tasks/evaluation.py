@@ -74,6 +74,27 @@ def read_predictions(path: str | Path, task: str) -> pa.Table:
     return table
 
 
+def task_of(path: str | Path) -> str:
+    """The task whose columns a predictions file has.
+
+    Raises:
+        InputError: the file cannot be read, or is of no task.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        names = set(pq.read_schema(path).names)
+    except FileNotFoundError as error:
+        raise InputError(path, "the predictions are missing.", _REMEDY) from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(path, f"not a whole Parquet file ({error}).", _REMEDY) from error
+    for task, columns in COLUMNS.items():
+        if names.issuperset(columns):
+            return task
+    raise InputError(path, f"has the columns of no task ({', '.join(sorted(names))}).", _REMEDY)
+
+
 def evaluate(task: str, path: str | Path, tables: str | Path, regions: RegionStore | None = None) -> list[Measure]:
     """All measures of a predictions file.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,17 +44,14 @@ class UnimodalCache:
     """
 
     def __init__(
-        self, model: Mvptr, collator: Collator, rows: np.ndarray, owners: list[str], batch_size: int = 128
+        self, model: Mvptr, collator: Collator, rows: np.ndarray, images: Sequence[str], batch_size: int = 128
     ) -> None:
         """
         Args:
             rows: the texts, rows of the collator's text set.
-            owners: image id of each text; the distinct ones are the images.
+            images: the images' ids.
         """
-        self.model = model
-        self.images = sorted(set(owners))
-        number = {image: i for i, image in enumerate(self.images)}
-        self.image_of_S = np.array([number[o] for o in owners])
+        self.model, self.images = model, list(images)
         self.texts, self.regions = Ragged(len(rows)), Ragged(len(self.images))
         self.tags = Ragged(len(self.images))
         texts_SD = self._encode_texts(collator, rows, batch_size)

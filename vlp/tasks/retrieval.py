@@ -59,8 +59,9 @@ class Retrieval(Task):
         self, model: Mvptr, split: str, k_c: int, k_i: int, folds: int = 1, exhaustive: bool = False
     ) -> pa.Table:
         rows = self.rows(split)
-        cache = UnimodalCache(model, self.collator, rows, self.image_ids(rows))
-        parts = list(fold_parts(cache.image_of_S, len(cache.images), folds))
+        images, image_of_S = np.unique(self.image_ids(rows), return_inverse=True)
+        cache = UnimodalCache(model, self.collator, rows, images.tolist())
+        parts = list(fold_parts(image_of_S, len(images), folds))
         coarse_IS = cache.coarse_IS.numpy()
         kept = [candidates(coarse_IS, *part, k_c, k_i) for part in parts]
         everything = exhaustive or model.merged  # with merged attention nothing orders candidates cheaply
@@ -77,12 +78,13 @@ class Retrieval(Task):
                 if model.merged
                 else [{d: joined(k[d], r[d]) for d in k} for k, r in zip(kept, ranked, strict=True)]
             )
-        return self._table(cache, rows, lists, score_IS, kept if everything and not model.merged else None)
+        return self._table(cache, rows, image_of_S, lists, score_IS, kept if everything and not model.merged else None)
 
     def _table(
         self,
         cache: UnimodalCache,
         rows: np.ndarray,
+        image_of_S: np.ndarray,
         lists: list[dict[str, np.ndarray]],
         score_IS: np.ndarray,
         kept: list[dict[str, np.ndarray]] | None,
@@ -102,7 +104,7 @@ class Retrieval(Task):
                     "candidate_id": ids[direction == "i2t"],
                     "coarse": coarse_IS[image_N, text_N].astype(np.float64),
                     "score": score_IS[image_N, text_N].astype(np.float64),
-                    "positive": cache.image_of_S[text_N] == image_N,
+                    "positive": image_of_S[text_N] == image_N,
                 }
                 if len(lists) > 1:
                     columns["fold"] = np.full(len(pairs), fold, np.int8)

@@ -1,0 +1,95 @@
+"""`vlp search` as a user calls it, and its order against scoring each pair by itself."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from tests.infer.lab import Lab
+from vlp.cli.search import app
+from vlp.errors import InputError
+from vlp.files import read_json
+from vlp.infer import Predictor
+from vlp.infer.search import lines
+
+TEXT = "a red square above a blue disc"
+
+
+def search(*arguments: Any) -> Any:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def folder(lab: Lab, tmp_path: Path) -> Path:
+    """Three images of the lab, one of them in a folder below."""
+    (tmp_path / "pictures" / "below").mkdir(parents=True)
+    files = sorted((lab.world.folder / "raw").glob("*.png"))[:3]
+    for file, name in zip(files, ("a.png", "b.png", "below/c.png"), strict=True):
+        shutil.copyfile(file, tmp_path / "pictures" / name)
+    return tmp_path / "pictures"
+
+
+def test_images_come_in_the_order_of_their_match(lab: Lab, predictor: Predictor, folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    out, json = tmp_path / "found.png", tmp_path / "found.json"
+    done = search("--model", lab.model("stage2"), "--images", folder, TEXT, "--out", out, "--json", json)
+    assert done.exit_code == 0, done.output
+    hits = read_json(json)["hits"]
+    alone = {name: predictor(folder / name, TEXT) for name in ("a.png", "b.png", "below/c.png")}
+    assert [h["name"] for h in hits] == sorted(alone, key=lambda n: -alone[n].match)
+    for hit in hits:
+        assert hit["match"] == pytest.approx(alone[hit["name"]].match, abs=1e-4)
+        assert hit["cosine"] == pytest.approx(alone[hit["name"]].cosine, abs=1e-4)
+    assert "left out" in done.stderr and "broken.jpg" in done.stderr
+    with Image.open(out) as page:
+        assert page.width > 1000 and len(set(page.convert("L").tobytes())) > 20
+
+
+def test_only_the_kept_candidates_are_shown(lab: Lab, folder: Path, tmp_path: Path) -> None:
+    options = ("--top", 1, "--keep", 1, "--out", tmp_path / "x.png", "--json", tmp_path / "x.json")
+    assert search("--model", lab.model("stage2"), "--images", folder, TEXT, *options).exit_code == 0
+    one = read_json(tmp_path / "x.json")["hits"]
+    assert search("--model", lab.model("stage2"), "--images", folder, TEXT, *options[2:]).exit_code == 0
+    every = read_json(tmp_path / "x.json")["hits"]
+    assert len(every) == 3
+    assert [h["name"] for h in one] == [max(every, key=lambda h: h["cosine"])["name"]]
+
+
+def test_texts_of_an_image_also_from_a_store(lab: Lab, predictor: Predictor, tmp_path: Path) -> None:
+    image_id, file = lab.image()
+    texts = tmp_path / "texts.txt"
+    texts.write_text(f"{TEXT}\n\n a small red disc \n{TEXT}\n")
+    assert lines(texts) == [TEXT, "a small red disc"]
+    common = ("--model", lab.model("stage2"), "--image", file, "--texts", texts, "--out", tmp_path / "x.png")
+    done = search(*common, "--json", tmp_path / "x.json")
+    assert done.exit_code == 0, done.output
+    hits = read_json(tmp_path / "x.json")["hits"]
+    alone = {t: predictor(file, t).match for t in lines(texts)}
+    assert [h["name"] for h in hits] == sorted(alone, key=lambda t: -alone[t])
+    stored = search(*common, "--regions", lab.paths.regions, "--json", tmp_path / "y.json")
+    assert stored.exit_code == 0, stored.output
+    wanted = {t: predictor(None, t, regions=lab.paths.regions, image_id=image_id).match for t in alone}
+    for hit in read_json(tmp_path / "y.json")["hits"]:
+        assert hit["match"] == pytest.approx(wanted[hit["name"]], abs=1e-4)
+
+
+def test_what_cannot_be_searched_is_said(lab: Lab, folder: Path, tmp_path: Path) -> None:
+    model, empty = lab.model("stage2"), tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "none.txt").write_text("\n")
+    cases = [
+        (("--model", model, "--images", empty, TEXT), "holds no image"),
+        (("--model", model, "--images", tmp_path / "gone", TEXT), "there is no such folder"),
+        (("--model", model, "--image", folder / "a.png", "--texts", tmp_path / "none.txt"), "holds no text"),
+        (("--model", lab.model("vqa"), "--images", folder, TEXT), "does not score matches"),
+        (("--model", model, "--images", folder, TEXT, "--regions", lab.paths.regions), "it has none of the images"),
+    ]
+    for arguments, wanted in cases:
+        done = search(*arguments, "--out", tmp_path / "x.png")
+        assert isinstance(done.exception, InputError) and wanted in str(done.exception), done.output
+    assert search("--model", model).exit_code == 2
