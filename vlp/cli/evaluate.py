@@ -20,7 +20,7 @@ def evaluate(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the numbers to this file.", show_default=False)] = None,
 ) -> None:
-    """Every number that can be had from a file of predictions, as `vlp report results` has it; its columns say the task.
+    """Every number that a file of predictions gives, as in the results; its columns say the task.
 
     Shares are in percent, with 95% intervals resampled by image, what guessing gets, and the number of items.
     """
