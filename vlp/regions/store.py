@@ -198,8 +198,9 @@ class RegionStore:
             count_B = lengths[here_B] = np.minimum(shard.offsets[at_B + 1] - start_B, limit)
             features, into = shard.columns["features"], out["features"]
             for b, start, count in zip(here_B.tolist(), start_B.tolist(), count_B.tolist(), strict=True):
-                into[b, :count] = features[start : start + count]  # the bulk: one copy of neighbouring bytes
-                into[b, count:] = 0
+                row_RD = into[b]
+                row_RD[:count] = features[start : start + count]  # the bulk: one copy of neighbouring bytes
+                row_RD[count:] = 0
             step_R = np.arange(limit)
             row_BR = np.where(step_R < count_B[:, None], start_B[:, None] + step_R, 0)
             for name in _SMALL:
