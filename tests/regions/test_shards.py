@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.regions.many_files import NAMES, write_file, write_folder
+from tests.regions.many_files import COUNTS, NAMES, write_file, write_folder
 from vlp.errors import InputError
 from vlp.files import STORE_MANIFEST, sha256
 from vlp.regions.annotate import annotate, truth_tags
@@ -29,6 +29,7 @@ def test_a_folder_reads_as_its_files_do(folder: Path) -> None:
     store = pickle.loads(pickle.dumps(RegionStore(folder)))
     assert store.image_ids == [f"t/{10**i}" for i in range(6)] and len(store) == 6
     assert (store.rows, store.feature_size, store.class_names) == (77, 4, NAMES)
+    assert store.counts.tolist() == [count for counts in COUNTS for count in counts]
     for path in sorted(folder.glob("*.h5")):
         part = RegionStore(path)
         for image_id in part.image_ids:

@@ -19,17 +19,18 @@ Store = Annotated[Path, typer.Argument(help="A region store: a file (.h5) or a f
 @app.command()
 def info(store: Store) -> None:
     """Print what a region store holds and where it comes from."""
-    import numpy as np
-
     from vlp.regions.store import RegionStore
 
     opened = RegionStore(store)
-    counts = np.array([len(opened.regions(image_id)) for image_id in opened.image_ids] or [0])
+    counts = opened.counts
+    spread = f"({counts.min()} to {counts.max()} an image, mean {counts.mean():.1f})" if len(counts) else ""
     lines = {
         "images": f"{len(opened):,}",
-        "regions": f"{opened.rows:,} ({counts.min()} to {counts.max()} an image, mean {counts.mean():.1f})",
+        "regions": f"{opened.rows:,} {spread}",
         "feature size": opened.feature_size,
         "classes": f"{len(opened.class_names)}: {', '.join(opened.class_names[:20])}",
+        "attributes": len(opened.attribute_names) or "none",
+        "ground truth": f"{len(opened.truth_names)} tag names" if opened.has_truth else "none",
         "bytes": f"{opened.bytes:,}",
         **opened.facts,
     }

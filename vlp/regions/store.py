@@ -123,6 +123,11 @@ class RegionStore:
         return sum(shard.rows for shard in self._shards)
 
     @property
+    def counts(self) -> NDArray[np.int64]:
+        """[M] regions of each image."""
+        return np.concatenate([np.diff(shard.offsets) for shard in self._shards])
+
+    @property
     def image_ids(self) -> list[str]:
         return self._names
 
