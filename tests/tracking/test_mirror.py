@@ -1,4 +1,5 @@
 import hashlib
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,10 @@ def test_the_store_holds_what_the_journals_hold_once(tracked: Experiment, tmp_pa
     assert dataset.dataset.name == "tables"
     assert [a.path for a in client.list_artifacts(regions.info.run_id)] == ["quality.json"]
     assert [a.path for a in client.list_artifacts(parent.info.run_id)] == ["experiment.yaml"]
+    found = client.get_experiment(parent.info.experiment_id)
+    assert json.loads(found.tags["mlflow.sharedViewState.vlp"])["orderByAsc"] is True
+    address = f"http://here/#/experiments/{found.experiment_id}/runs?viewStateShareKey=vlp"
+    assert mirror.table_address(tracked, "http://here") == address
 
 
 def test_a_dead_server_costs_one_line_and_sync_brings_the_rest(make: Make, capsys: pytest.CaptureFixture[str]) -> None:

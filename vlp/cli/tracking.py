@@ -51,7 +51,7 @@ def ui(
     here = experiment(config, overrides)
     uri = mirror.store_uri(here)
     if not uri.startswith("sqlite:"):
-        print(f"The runs are on the MLflow server {uri}")
+        print(f"The runs are on the MLflow server: {mirror.table_address(here, uri)}")
         return
     if not (here.folder / "journals").is_dir():
         raise InputError(here.folder, "holds no journals yet.", "Run the experiment first: make demo.")
@@ -59,7 +59,7 @@ def ui(
     # Without the first variable the server starts a row of job runners that nothing here uses.
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **mirror.SETTINGS, **os.environ}
     places = ["--backend-store-uri", uri, "--artifacts-destination", str(here.folder.resolve() / "mlartifacts")]
-    print(f"http://127.0.0.1:{port}", flush=True)
+    print(mirror.table_address(here, f"http://127.0.0.1:{port}"), flush=True)
     command = [sys.executable, "-m", "mlflow", "server", *places]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     os.execve(sys.executable, command, environment)

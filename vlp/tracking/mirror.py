@@ -37,6 +37,12 @@ PATIENCE = 20.0
 """Seconds that one mirroring may take; the rest is brought by the next one."""
 COPIED = {".json", ".png", ".html", ".csv", ".yaml"}
 COPIED_BYTES = 5_000_000
+VIEW = "vlp"
+"""Key of the shared view of the run table: rules in the order they ran, with what tells one from another."""
+COLUMNS = (
+    *(f"tags.`{tag}`" for tag in ("stage", "task", "variant", "seed")),
+    *(f"metrics.`{metric}`" for metric in ("loss", "val_score", "best_score", "samples_per_second", "recall")),
+)
 _BATCH = 1000
 _PARAMS = 100
 
@@ -44,6 +50,13 @@ _PARAMS = 100
 def store_uri(experiment: Experiment) -> str:
     """The configured tracking URI, else the sqlite file in the experiment's folder."""
     return experiment.tracking.uri or f"sqlite:///{experiment.folder.resolve() / 'mlflow.db'}"
+
+
+def table_address(experiment: Experiment, server: str) -> str:
+    """Where the UI of `server` shows the experiment's runs, with the columns of the shared view."""
+    uri = store_uri(experiment)
+    found = _client_class(uri)(uri).get_experiment_by_name(experiment.name)
+    return server if found is None else f"{server}/#/experiments/{found.experiment_id}/runs?viewStateShareKey={VIEW}"
 
 
 def mirror_quietly(experiment: Experiment, paths: Iterable[Path]) -> bool:
@@ -136,6 +149,8 @@ class _Store:
             else:
                 place = f"file://{self._folder / 'mlartifacts'}" if uri.startswith("sqlite:") else None
                 kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI shows its training view
+                view = {"orderByKey": "attributes.start_time", "orderByAsc": True, "selectedColumns": COLUMNS}
+                kind[f"mlflow.sharedViewState.{VIEW}"] = json.dumps(view)
                 self.id = self.client.create_experiment(experiment.name, artifact_location=place, tags=kind)
             self.parent = self._find("vlp.parent", "1") or self._make_parent(int(began * 1000))
 
