@@ -11,15 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from pydantic import ValidationError
 
+from tests.tasks.lab import experiment as lab_experiment
 from tests.training.tiny_run import experiment, paths
 from vlp.config import tasks as config
 from vlp.config.phrases import Lengths
+from vlp.errors import InputError
 from vlp.models import directory
+from vlp.tasks import make
 from vlp.tasks.classification import Vqa
 from vlp.tasks.grounding import Grounding, Reading
 from vlp.tasks.retrieval import Retrieval
-from vlp.training.inputs import Inputs
+from vlp.training.inputs import Inputs, Paths
 from vlp.training.pretrain import new_model
 
 OPTIMISATION: Any = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
@@ -105,3 +109,23 @@ def test_the_target_is_the_best_overlap_with_one_of_the_boxes() -> None:
     made = task.train_batch(np.array([0]), 0, 0)
     assert made.iou_BGR[0, 0].tolist() == pytest.approx([1.0, 0.5, 0.0])
     assert made.grounded_BG.tolist() == [[True, False]]
+
+
+def test_minival_shares_no_image_with_training(lab: Paths) -> None:
+    def task(**own: Any) -> Vqa:
+        made = make("vqa", Inputs(lab_experiment(vqa={"min_answer_count": 1, **own}), lab), "full")
+        assert isinstance(made, Vqa)
+        return made
+
+    def images(job: Vqa, split: str) -> set[str]:
+        return {job.collator.texts.image_ids[row] for row in job.rows(split)}
+
+    plain, final = task(), task(minival=1, train_on_val=True)
+    assert images(final, "val") < images(plain, "val") and len(images(final, "val")) == 1
+    assert images(final, "val") == images(task(minival=1), "val")  # fixed, whatever is trained on
+    assert images(final, "train") == images(plain, "train") | images(plain, "val") - images(final, "val")
+    assert images(final, "test") == images(plain, "test")
+    with pytest.raises(ValidationError, match="selection would read what is trained on"):
+        config.Vqa(optimisation=OPTIMISATION, train_on_val=True)
+    with pytest.raises(InputError, match="val has 3 images, minival wants 9"):
+        task(minival=9).rows("val")

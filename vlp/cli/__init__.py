@@ -18,6 +18,7 @@ GROUPS = {
     "models": "checkpoints of the released code: import, export",
     "infer": "a model on one image and one text: fill masks, score, ground, draw",
     "search": "find images by a text, texts by an image, with a trained model",
+    "results": "what is sent to an evaluation server, and what it answers",
     "report": "results and the report",
     "lineage": "from a number back to the raw data, with every digest checked",
     "tracking": "the MLflow mirror and its UI",

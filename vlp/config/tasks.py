@@ -1,8 +1,8 @@
 """Downstream tasks (paper 4.2, A.3)."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vlp.config.base import Part, stated
 from vlp.config.phrases import Lengths
@@ -20,6 +20,8 @@ class Task(Part):
     )
     """full: from the pre-trained model; blind: the same with images exchanged between samples, in training and test;
     scratch: without pre-training."""
+    splits: list[Literal["val", "test"]] = Field(default=["test"], min_length=1, json_schema_extra=stated("local"))
+    """Splits that results are given of; selection reads val whatever stands here."""
 
 
 class Retrieval(Task):
@@ -38,6 +40,16 @@ class Vqa(Task):
     answers: str | None = None
     """File with the answer list (JSON, index = label); None: the answers of the train split."""
     min_answer_count: int = Field(default=9, ge=1)
+    minival: int | None = Field(default=None, ge=1, json_schema_extra=stated("ours"))
+    """Selection reads so many images of val, the same ones in every run; None: all of val."""
+    train_on_val: bool = Field(default=False, json_schema_extra=stated("paper A.3.2"))
+    """The final run: val is trained on too, but for the images of minival."""
+
+    @model_validator(mode="after")
+    def _something_selects(self) -> Self:
+        if self.train_on_val and self.minival is None:
+            raise ValueError("train_on_val: selection would read what is trained on; name minival, a number of images")
+        return self
 
 
 class Entailment(Task):

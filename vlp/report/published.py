@@ -50,7 +50,7 @@ def is_main(protocol: str) -> bool:
 
 
 def find(
-    task: str, dataset: str, split: str, stage: str, protocol: str, metric: str, n: int, method: str = "mvptr"
+    task: str, dataset: str, split: str, stage: str, protocol: str, metric: str, n: int | None, method: str = "mvptr"
 ) -> float | None:
     """The paper's number for the same measurement; None where there is none, or where `n` is not the official split's.
 

@@ -8,7 +8,7 @@ import itertools
 import math
 import statistics as stats
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +135,31 @@ def collect(
                 experiment, task, variants, split, Path(predictions), Path(models), Path(tables), regions
             )
     rows += _detection_rows(experiment, quality, Path(tables), detector)
+    rows += _server_rows(experiment)
     return rows
+
+
+def _server_rows(experiment: Experiment) -> Iterator[Row]:
+    """What evaluation servers answered (`vlp results record`); the data are the predictions that were sent."""
+    from vlp.report import server
+    from vlp.tasks.evaluation import Measure
+
+    for said in server.recorded(experiment.folder):
+        task, dataset, split, variant = said["task"], said["dataset"], said["split"], said["variant"]
+        for metric, value in said["numbers"].items():
+            row = _row(
+                experiment,
+                Measure(server.PROTOCOL, metric, value, None, None, None, said["n"]),
+                variant=variant,
+                stage="fine-tuned",
+                task=task,
+                split=split,
+                blind=None,
+                checkpoint=said["checkpoint_sha256"],
+                data=said["predictions_sha256"],
+            )
+            there = published.find(task, dataset, split, row.stage, row.protocol, metric, None, experiment.model.method)
+            yield replace(row, seed=said["seed"], dataset=dataset, published=there if variant == "full" else None)
 
 
 def _splits(predictions: Path, task: str, variants: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +60,32 @@ class Vqa(Task):
                 "questions", "no answer is frequent enough.", "Lower tasks.vqa.min_answer_count or add questions."
             )
         return sorted(kept, key=lambda a: (-counts[a], a))
+
+    def rows(self, split: str) -> np.ndarray:
+        """With `minival`, `val` are its questions alone, and `train_on_val` trains on the other ones of val."""
+        if split == "test" or self.config.minival is None:
+            return super().rows(split)
+        val = super().rows("val")
+        apart = np.isin(np.asarray(self.collator.texts.image_ids)[val], self._minival)
+        if split == "val":
+            return val[apart]
+        return np.concatenate([super().rows("train"), *([val[~apart]] if self.config.train_on_val else [])])
+
+    @cached_property
+    def _minival(self) -> list[str]:
+        """Those of val whose ids have the smallest digests: the same whatever else there is.
+
+        Raises:
+            InputError: val has too few images.
+        """
+        images = {self.collator.texts.image_ids[row] for row in super().rows("val")}
+        if len(images) < self.config.minival:
+            raise InputError(
+                "questions",
+                f"val has {len(images)} images, minival wants {self.config.minival}.",
+                "Lower tasks.vqa.minival.",
+            )
+        return sorted(images, key=lambda i: sha256(i.encode()).hexdigest())[: self.config.minival]
 
     @property
     def head_size(self) -> int:

@@ -1,7 +1,8 @@
 # Predictions to results, results to the report.
 PREDICTIONS = [
-    at(f"predictions/{task}.{variant}.test.parquet")
+    at(f"predictions/{task}.{variant}.{split}.parquet")
     for task in TASKS
+    for split in SETTINGS["tasks"][task]["splits"]
     for variant in VARIANTS[task] + (["pretrained"] if task == "grounding" else [])
 ]
 
@@ -14,6 +15,7 @@ rule results:
         regions=at("regions/regions.h5"),
         quality=at("regions/quality.json"),
         bounds=BOUNDS,
+        server=[p for p in [at("server.json")] if Path(p).exists()],
     output:
         results=at("results.csv"),
         costs=at("costs.csv"),
@@ -41,7 +43,7 @@ rule probe:
         at("regions/regions.h5"),
         at("vocabulary/phrases.json"),
         expand(at("tables/{table}.parquet"), table=TABLES),
-        model=at(f"models/stage2/{MODEL}"),
+        model=PRETRAINED,
     output:
         at("figures.json"),
     log:
