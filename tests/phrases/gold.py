@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from vlp.phrases.parser import SceneGraphParser
+from vlp.phrases.backends import Parser
 
 HERE = Path(__file__).parent
 FILES = {"frozen": HERE / "sentences_frozen.yaml", "tuned": HERE / "sentences_tuned.yaml"}
@@ -31,6 +31,7 @@ def sentences(name: str) -> list[tuple[str, str, frozenset[Parts]]]:
 class Score:
     """Over all sentences: tuples found and right, found, and wanted."""
 
+    sentences: int
     right: int
     found: int
     wanted: int
@@ -46,14 +47,15 @@ class Score:
         return self.right / self.wanted
 
 
-def score(parser: SceneGraphParser, name: str) -> Score:
+def score(parser: Parser, name: str) -> Score:
+    cases = sentences(name)
     right = found = wanted = 0
     wrong: list[str] = []
-    for _, text, gold in sentences(name):
-        got = frozenset(p.parts for p in parser.parse(text).phrases())
+    for (_, text, gold), graph in zip(cases, parser.pipe(text for _, text, _ in cases), strict=True):
+        got = frozenset(p.parts for p in graph.phrases())
         right, found, wanted = right + len(got & gold), found + len(got), wanted + len(gold)
         if got != gold:
             parts = [*(f"-({', '.join(t)})" for t in sorted(gold - got))]
             parts += [f"+({', '.join(t)})" for t in sorted(got - gold)]
             wrong.append(f"{text}: {' '.join(parts)}")
-    return Score(right, found, wanted, tuple(wrong))
+    return Score(len(cases), right, found, wanted, tuple(wrong))

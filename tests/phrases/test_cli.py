@@ -112,3 +112,27 @@ def test_tables_beside_the_published_ones(chain: dict[str, Path], tmp_path: Path
     assert shown.exit_code == 0 and "Table 8" in shown.output and "54950" in shown.output
     rows = json.loads((tmp_path / "t.json").read_text())
     assert {"statistic": "unique", "ours": 1, "paper": 54950} in rows["table8"]
+    (tmp_path / "official.json").write_text(json.dumps({"5": ["star", "red"], "7": ["star"]}))
+    options = _options(
+        chain, "config", "tables", "phrases", vocabulary=tmp_path / "official.json", out=tmp_path / "o.json"
+    )
+    again = runner.invoke(phrase_commands.app, ["tables", *options])
+    assert again.exit_code == 0 and (tmp_path / "o.json").read_bytes() == (tmp_path / "t.json").read_bytes()
+    assert (chain["config"].parent / "results" / "tiny" / "journals" / "phrase_tables.jsonl").exists()
+
+
+def test_an_official_file_goes_both_ways_without_loss(tmp_path: Path) -> None:
+    phrases = {"9": ["a", "b", "c"], "3": ["man"], "4": ["man", "young"]}
+    (tmp_path / "official.json").write_text(json.dumps(phrases))
+    there = [str(tmp_path / "official.json"), str(tmp_path / "ours.json"), "--rows", "20"]
+    runner = CliRunner()
+    done = runner.invoke(phrase_commands.app, ["convert", *there])
+    assert done.exit_code == 0 and "1 objects, 1 attributes, 1 relations, 20 rows" in done.output.replace("\n", " ")
+    assert json.loads((tmp_path / "ours.json").read_text())["rows"] == 20
+    back = runner.invoke(phrase_commands.app, ["convert", str(tmp_path / "ours.json"), str(tmp_path / "back.json")])
+    assert back.exit_code == 0
+    assert json.loads((tmp_path / "back.json").read_text()) == phrases
+    assert list(json.loads((tmp_path / "back.json").read_text())) == list(phrases)
+    (tmp_path / "neither.json").write_text("[]")
+    failed = runner.invoke(phrase_commands.app, ["convert", str(tmp_path / "neither.json"), str(tmp_path / "x")])
+    assert isinstance(failed.exception, InputError) and not (tmp_path / "x").exists()

@@ -133,29 +133,57 @@ def count(
 def tables(
     tables: TablesPath,
     phrases: PhrasesPath,
-    vocabulary: Annotated[Path, typer.Option(help="phrases.json: which phrases are valid.", show_default=False)],
+    vocabulary: Annotated[Path, typer.Option(help="Valid phrases: phrases.json, or an id2phrase file.")],
     out: Annotated[Path | None, typer.Option(help="JSON file to write the rows to.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Experiment file, to keep a journal of the run.")] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Tables 5 and 8 of the paper for this corpus, beside the published numbers."""
+    from contextlib import nullcontext
+
     from rich.console import Console
     from rich.table import Table
 
     from vlp.files import write_json
     from vlp.phrases import mine as mining
     from vlp.phrases import tables as statistics
-    from vlp.phrases.vocabulary import PhraseVocabulary
+    from vlp.phrases.vocabulary import read_any
+    from vlp.tracking import track
 
-    found, valid = mining.read(phrases), PhraseVocabulary.load(vocabulary)
-    fifth, eighth = statistics.table5(tables, found, valid), statistics.table8(tables, found, valid)
-    rows = statistics.beside_published(fifth, eighth)
+    inputs = {"tables": tables, "phrases": phrases, "vocabulary": vocabulary}
+    outputs = {} if out is None else {"rows": out}
+    e = None if config is None else experiment(config, overrides)
+    with nullcontext() if e is None else track(e, rule="phrase_tables", inputs=inputs, outputs=outputs, params={}):
+        found, valid = mining.read(phrases), read_any(vocabulary)
+        fifth, eighth = statistics.table5(tables, found, valid), statistics.table8(tables, found, valid)
+        rows = statistics.beside_published(fifth, eighth)
+        if out is not None:
+            write_json(out, rows)
     console = Console()
     for name, title in (("table5", "Table 5: phrases of the data sets"), ("table8", "Table 8: the mined corpus")):
         shown = Table(*rows[name][0], title=title)
         for row in rows[name]:
             shown.add_row(*("-" if v is None else str(v) for v in row.values()))
         console.print(shown)
-    if out is not None:
-        write_json(out, rows)
+
+
+@app.command()
+def convert(
+    vocabulary: Annotated[Path, typer.Argument(help="phrases.json, or the authors' id2phrase file.")],
+    out: Annotated[Path, typer.Argument(help="File of the other form to write.")],
+    rows: Annotated[int | None, typer.Option(help="Of an id2phrase file's table; else its highest id + 1.")] = None,
+) -> None:
+    """Turn the authors' phrase file into ours, or ours into theirs (which has no place for the counts)."""
+    from vlp.phrases.vocabulary import PhraseVocabulary, is_ours, read_id2phrase, write_id2phrase
+
+    if is_ours(vocabulary):
+        found = PhraseVocabulary.load(vocabulary)
+        write_id2phrase(found, out)
+    else:
+        found = read_id2phrase(vocabulary, rows)
+        found.save(out)
+    kinds = {kind: sum(r.kind == kind for r in found.records) for kind in ("object", "attribute", "relation")}
+    print(f"{out}: {', '.join(f'{n} {kind}s' for kind, n in kinds.items())}, {found.rows} rows")
 
 
 @app.command()

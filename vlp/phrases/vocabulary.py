@@ -135,6 +135,17 @@ def read_id2phrase(path: Path, rows: int | None = None) -> PhraseVocabulary:
     return PhraseVocabulary(highest + 1 if rows is None else rows, tuple(records))
 
 
+def is_ours(path: Path) -> bool:
+    """The file is no id2phrase file: it has a list of records."""
+    value = read_json(path)
+    return isinstance(value, dict) and "records" in value
+
+
+def read_any(path: Path) -> PhraseVocabulary:
+    """A vocabulary of ours, or the authors' phrase file. Raises InputError: it is neither."""
+    return PhraseVocabulary.load(path) if is_ours(path) else read_id2phrase(path)
+
+
 def write_id2phrase(vocabulary: PhraseVocabulary, path: Path) -> None:
     """The inverse of `read_id2phrase`; counts have no place there."""
     write_json(path, {str(r.id): list(r.parts) for r in vocabulary.records})

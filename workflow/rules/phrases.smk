@@ -46,6 +46,26 @@ rule vocabulary:
         "--regions {input.regions} --out {params.vocabulary} > {log} 2>&1"
 
 
+# Tables 5 and 8 of the paper beside ours: no part of `all`, a target of its own (docs/phrases.md).
+rule phrase_tables:
+    input:
+        TEXT_TABLES,
+        phrases=at("phrases/phrases.parquet"),
+        vocabulary=at("vocabulary/phrases.json"),
+    output:
+        at("phrases/tables.json"),
+    log:
+        at("logs/phrase_tables.log"),
+    conda:
+        "../../envs/vlp.yaml"
+    params:
+        **CALL,
+        tables=subpath(input[0], parent=True),
+    shell:
+        "{params.vlp} phrases tables --config {params.config} --tables {params.tables} --phrases {input.phrases} "
+        "--vocabulary {input.vocabulary} --out {output} > {log} 2>&1"
+
+
 rule corpus:
     input:
         TEXT_TABLES,
