@@ -65,6 +65,21 @@ def participle_after_its_noun(doc: Doc, lexicon: words.Lexicon) -> None:
         _give(left, noun)
 
 
+def verb_read_as_noun(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`a herd of cows mill about`: read as a mill of cows; a compound's first word is not plural."""
+    for verb in doc[1:-1]:
+        noun = verb.nbor(-1)
+        if noun.tag_ != "NNS" or noun.dep_ != "compound" or noun.head != verb or not verb.tag_.startswith("NN"):
+            continue
+        lemma = verb.lower_ if verb.lower_ in lexicon.verbs else words.third_person(verb.lower_, lexicon.verbs)
+        if lemma is not None and _opens_complement(verb):
+            left, head, label, root = list(verb.lefts), verb.head, verb.dep_, verb.head == verb
+            noun.head, noun.dep_ = (noun, "ROOT") if root else (head, label)
+            _as_verb(verb, "VBP", lemma)
+            verb.head, verb.dep_ = noun, "acl"
+            _give([c for c in left if c != noun], noun)
+
+
 def plural_read_as_verb(doc: Doc, lexicon: words.Lexicon) -> None:
     """`two teddy bears`: read as a teddy that bears; the number wants a plural."""
     for token in doc[1:]:
@@ -232,13 +247,27 @@ def the_noun_before(doc: Doc, lexicon: words.Lexicon) -> None:
     for prep in doc[2:]:
         if prep.dep_ != "prep" or prep.lower_ == "of" or prep.tag_ != "IN":
             continue
-        head = prep.head
-        noun = _place_before(prep) or _had_before(prep)
+        # `next` of `next to` stands for both.
+        joined = prep.head.dep_ == "advmod" and (prep.head.lower_, prep.lower_) in words.JOINED_PREPOSITIONS
+        first = prep.head if joined and prep.head.i > 1 else prep
+        head, noun = first.head, _place_before(first) or _had_before(first)
         object_ = next((c for c in prep.children if c.dep_ == "pobj"), None)
         if noun is None or object_ is None or head.i >= noun.i or object_.lower_ in words.TIMES:
             continue
         worn = prep.lower_ == "in" and object_.lower_ in words.GARMENTS
-        if not worn and (prep.lower_ in words.LOCATIVES or not _lives(_subject(head))):
+        if not worn and (joined or prep.lower_ in words.LOCATIVES or not _lives(_subject(head))):
+            first.head = noun
+
+
+def place_of_both(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`a knife and a fork on a plate`: read as a place of the fork; both lie there, so it hangs on the first."""
+    for prep in doc[2:]:
+        noun = prep.head
+        if prep.dep_ != "prep" or prep.lower_ not in words.LOCATIVES or noun.dep_ != "conj" or noun.i > prep.i:
+            continue
+        while noun.dep_ == "conj":
+            noun = noun.head
+        if noun.tag_.startswith("NN") and prep.head.tag_.startswith("NN") and noun.dep_ != "pobj":
             prep.head = noun
 
 
@@ -260,6 +289,7 @@ REPAIRS: tuple[Repair, ...] = (
     particle_with_an_object,
     singular_article_before_plural,
     participle_after_its_noun,
+    verb_read_as_noun,
     plural_read_as_verb,
     noun_after_its_compound,
     noun_joined_to_the_next,
@@ -271,6 +301,7 @@ REPAIRS: tuple[Repair, ...] = (
     conjunct_without_its_and,
     behind_a_depiction,
     the_noun_before,
+    place_of_both,
 )
 
 
