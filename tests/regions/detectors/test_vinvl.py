@@ -19,7 +19,7 @@ from vlp.regions.detectors import vinvl
 from vlp.regions.detectors.base import Detector
 from vlp.regions.detectors.vinvl import VinVL, build, resized_to
 from vlp.regions.detectors.vinvl_weights import Names
-from vlp.regions.detectors.x152c4 import X152C4, align
+from vlp.regions.detectors.x152c4 import X152C4, Sizes, align
 
 
 def detector(recipe: str = "vinvl_released", seed: int = 0) -> VinVL:
@@ -138,7 +138,8 @@ def test_boxes_and_features_equal_the_slow_way(recipe: str) -> None:
     assert found.classes.tolist() == [label - 1 for _, label in chosen]
     kept = np.array([row for row, _ in chosen])
     final = boxes[kept] if regressed is None else np.array([regressed[row, label] for row, label in chosen])
-    assert np.abs(found.boxes - final * [2, 1, 2, 1]).max() / 192 < 1e-4
+    told = np.concatenate([final[:, :2], np.maximum(final[:, :2], final[:, 2:])], axis=1)  # sides below a pixel
+    assert np.abs(found.boxes - told * [2, 1, 2, 1]).max() / 192 < 1e-4
     assert np.abs(found.features - features[kept]).max() < 1e-4 * np.abs(features).max()
     assert np.abs(found.scores - [probabilities[row, label] for row, label in chosen]).max() < 1e-4
     assert np.abs(features).max() > 0.1 and np.ptp(found.scores) > 0.01
@@ -186,6 +187,24 @@ def test_what_an_image_gives_fits_the_interface() -> None:
     assert ((found.attributes == -1) == np.isnan(found.attribute_scores)).all()
 
 
+@pytest.mark.parametrize("recipe", ["vinvl_released", "vinvl_demo"])
+def test_a_box_less_than_a_pixel_wide_is_told_as_a_line(recipe: str) -> None:
+    """Where the last pixel is inside, x2 = x1 + side - 1 stands before x1; no store takes such a box."""
+    made = detector(recipe)
+    head = (
+        made.network.rpn.head.bbox_pred
+        if recipe == "vinvl_released"
+        else made.network.roi_heads.box.predictor.bbox_pred
+    )
+    scale = 1 if recipe == "vinvl_released" else 5
+    head.weight.zero_()
+    sides = scale * torch.tensor([0.0, 0.0, -9.0, -9.0])  # shrink to nothing
+    head.bias = torch.nn.Parameter(sides.repeat(len(head.weight) // 4), requires_grad=False)
+    (found,) = made([torch.randn(3, 64, 96) * 60], [(192, 64)])
+    assert len(found.boxes) and (found.boxes[:, 2:] == found.boxes[:, :2]).all()
+    assert (found.boxes >= 0).all() and (found.boxes <= [192, 64, 192, 64]).all()
+
+
 def test_no_sure_class_gives_no_region() -> None:
     made = detector()
     made.network.roi_heads.box.predictor.cls_score.weight.zero_()
@@ -210,3 +229,26 @@ def test_build_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert plain.name == "vinvl" and plain.settings["recipe"] == "vinvl_released"
     with pytest.raises(InputError, match="vinvl, vinvl_released, vinvl_readme, vinvl_demo"):
         build(weights, "cpu", "vinvl_2")
+
+
+@pytest.mark.long
+def test_the_command_runs_with_a_checkpoint_of_full_size(tmp_path: Path) -> None:
+    """Random weights in the public form, 594 MB, `module.` in front: half a minute on a quiet core."""
+    from typer.testing import CliRunner
+
+    from vlp.cli.regions import app
+    from vlp.regions.store import RegionStore
+
+    sizes = Sizes()
+    weights, images = save(tmp_path, network(sizes=sizes).state_dict(), "module."), tmp_path / "photos"
+    save_labels(tmp_path, sizes)
+    images.mkdir()
+    for i, size in enumerate(((320, 240), (240, 320))):
+        picture(*size, seed=i).save(images / f"{i}.jpg")
+    command = ("extract", "--detector", "vinvl", "--weights", weights, "--images", images, "--out", tmp_path / "out")
+    result = CliRunner().invoke(app, [*map(str, command), "--threads", "1"], catch_exceptions=False)
+    assert result.exit_code == 0 and "2 images, " in result.output
+    store = RegionStore(tmp_path / "out" / "regions.h5", verify=True)
+    assert (store.feature_size, len(store.class_names), len(store.attribute_names)) == (2048, 1594, 524)
+    assert store.image_ids == ["photos/0", "photos/1"] and 0 < store.counts.min() <= store.counts.max() <= 100
+    assert store.facts["recipe"] == "vinvl_released" and store.image_size("photos/1") == (240, 320)

@@ -105,8 +105,11 @@ class VinVL:
         logits = self.network.attribute.predictor(seen, chosen.labels)
         attributes, attribute_scores = recipes.best_attribute(logits, ATTRIBUTE_SCORE)
         scale = np.array([original[0] / inner[0], original[1] / inner[1]] * 2, np.float32)
+        told = boxes.cpu().numpy() * scale
+        # with the last pixel inside, a box less than a pixel wide ends before it begins
+        told[:, 2:] = np.maximum(told[:, 2:], told[:, :2])
         return Found(
-            boxes=boxes.cpu().numpy() * scale,
+            boxes=told,
             classes=chosen.labels.cpu().numpy() - 1,
             scores=chosen.scores.cpu().numpy(),
             features=features.cpu().numpy(),
