@@ -224,6 +224,15 @@ CASES: dict[str, tuple[Damage, dict[str, Any], str, str, int | str | None, str, 
         lambda root: save(root / REFS, [*load(root / REFS), "x"]),
         {}, "referring", REFS, 4, "malformed record: an object is wanted, not str", {},
     ),
+    "pair that is not JSON": (
+        truncated("ve_train.jsonl"), {}, "entailment", "ve_train.jsonl", 2, "not valid JSON", {"entailment": 1},
+    ),
+    "pair of another encoding": (
+        lambda root: (root / "ve_train.jsonl").write_bytes(
+            (root / "ve_train.jsonl").read_bytes().replace(b"Men", b"M\xe9n", 1)
+        ),
+        {}, "entailment", "ve_train.jsonl", 1, "not valid UTF-8", {"entailment": 1},
+    ),
     "markup": (
         in_text(TXT, "[/EN#1/people Two men]", "[/EN#1/people Two men"),
         {}, "phrase_boxes", TXT, 1, "damaged phrase markup", {"phrase_boxes": 2},
@@ -341,7 +350,6 @@ def test_an_image_whose_captions_are_all_bad_stays_and_is_counted(root: Path, tm
         (in_text(KARPATHY, '"images"', '"pictures"'), {}, KARPATHY, None, "a JSON object with the list 'images'"),
         (lambda root: (root / KARPATHY).unlink(), {}, KARPATHY, None, "the file is missing"),
         (lambda root: (root / KARPATHY).write_bytes(b'{\n"\xff'), {}, KARPATHY, 2, "not valid UTF-8"),
-        (truncated("ve_train.jsonl"), {}, "ve_train.jsonl", 2, "not valid JSON"),
         (truncated("a_val.json"), {}, "a_val.json", 1, "not valid JSON"),
         (truncated(XML), {}, XML, 6, "not valid XML"),
         (in_text(REFS, "[", '{"refs": [') , {}, REFS, 1, "not valid JSON"),

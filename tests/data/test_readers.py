@@ -55,7 +55,7 @@ def test_every_format_fills_its_table(read: Read) -> None:
     by_id = {row[SCHEMAS[name].names[0]]: row for name, table in tables.items() for row in table}
     assert by_id["toy/2000"] == {
         "question_id": "toy/2000", "image_id": "toy/02", "text": "How many men?", "answer_type": "number",
-        "question_type": "how many", "answers": ["2"] * 8 + ["two"] * 2, "split": "train",
+        "question_type": "how many", "answer": "2", "answers": ["2"] * 8 + ["two"] * 2, "split": "train",
     }  # fmt: skip
     assert by_id["toy/03.jpg#0r1e"]["label"] == "entailment"
     assert by_id["toy/03.jpg#0r1e"]["split"] == "val"
@@ -117,7 +117,7 @@ def test_the_same_bytes_every_time_and_wherever_the_data_lie(root: Path, tmp_pat
         out = tmp_path / f"out{i}"
         read_experiment(experiment(folder), out)
         digests.append({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in out.iterdir()})
-    assert len(digests[0]) == 8
+    assert len(digests[0]) == 9
     assert digests[0] == digests[1] == digests[2]
 
 
@@ -309,7 +309,11 @@ def test_every_format_of_the_config_has_a_reader() -> None:
     from vlp.config.data import Source
 
     assert set(FORMATS) == set(get_args(Source.model_fields["format"].annotation))
-    assert {form.table for form in FORMATS.values()} == set(SCHEMAS) - {"images"}
+    keys = {key for form in FORMATS.values() for key in form.keys}
+    assert keys == {"texts", *SCHEMAS} - {"images"}
+    for form in FORMATS.values():
+        assert (form.texts is not None) == bool({"captions", "texts"} & {*form.keys})
+        assert (form.annotations is not None) == bool({*form.keys} - {"captions", "texts"})
 
 
 def test_the_command_writes_the_tables_and_its_journal(

@@ -16,9 +16,9 @@ from vlp.data.tables import SCHEMAS, SPLITS, read_table, rows, table_path, write
 from vlp.errors import InputError
 
 CAPTIONS = [
-    {"caption_id": "d/2#0", "image_id": "d/2", "text": "b", "split": "val"},
-    {"caption_id": "d/1#1", "image_id": "d/1", "text": "a", "split": "train"},
-    {"caption_id": "d/1#0", "image_id": "d/1", "text": "é\u2028ü", "split": "train"},
+    {"caption_id": "d/2#0", "image_id": "d/2", "text": "b", "kind": "caption", "split": "val"},
+    {"caption_id": "d/1#1", "image_id": "d/1", "text": "a", "kind": "caption", "split": "train"},
+    {"caption_id": "d/1#0", "image_id": "d/1", "text": "é\u2028ü", "kind": "caption", "split": "train"},
 ]
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.phrases.conftest import MODEL, FakeStore
+from vlp.data.tables import read_table, write_table
 from vlp.errors import InputError
 from vlp.phrases import mine, tokenizer, vocabulary
 from vlp.phrases.corpus import Corpus, CorpusCounts, write
@@ -56,6 +57,20 @@ def test_texts_come_back_with_their_phrases(built: Built) -> None:
     assert counts.texts == {"captions": 5, "questions": 1, "entailment": 1, "grounding": 1, "referring": 1}
     assert counts.left_out == {"captions.test": 1, "questions.test": 1}
     assert counts.without_phrase["captions"] == 1
+
+
+def test_a_question_for_pre_training_is_marked(built: Built) -> None:
+    built.write()
+    assert Corpus(built.path).texts("captions").matchable is None
+    rows = read_table(built.tables, "captions").to_pylist()
+    for row in rows:
+        row["kind"] = "question" if row["caption_id"] == "s/1#2" else "caption"
+    write_table(built.tables, "captions", rows)
+    built.write()
+    captions = Corpus(built.path).texts("captions")
+    assert captions.matchable is not None
+    assert [i for i, describes in zip(captions.ids, captions.matchable, strict=True) if not describes] == ["s/1#2"]
+    assert Corpus(built.path).texts("grounding").matchable is None
 
 
 def test_every_text_set_and_the_tags(built: Built) -> None:

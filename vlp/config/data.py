@@ -1,9 +1,9 @@
 """Where the raw data come from. A folder in the published formats and the embedded default have the same form."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vlp.config.base import Part, stated
 
@@ -47,31 +47,99 @@ class Split(Part):
     """So many train images, drawn by a hash of their ids, become `val` (for selection)."""
 
 
+Format = Literal[
+    "karpathy",
+    "coco_captions",
+    "gqa_questions",
+    "visual_genome_questions",
+    "vqa_v2_questions",
+    "conceptual_captions",
+    "sbu",
+    "openimages",
+    "localized_narratives",
+    "captions_jsonl",
+    "vqa_v2",
+    "snli_ve",
+    "flickr30k_entities",
+    "coco_instances",
+    "openimages_labels",
+    "refcoco",
+]
+
+
 class Source(Part):
     """One file, or one file per source split (`{split}` in the name), in a published format; relative to the root."""
 
-    format: Literal["karpathy", "coco_captions", "vqa_v2", "snli_ve", "flickr30k_entities", "coco_instances", "refcoco"]
+    format: Format
     files: dict[str, str] = {}
     """Role -> path; `{split}` stands for each source split. Roles: see the reader in `vlp/data/readers`."""
 
 
-class Data(Part):
-    name: str
-    """Prefix of every id: `flickr30k/1000268201`."""
-    generator: Shapes | None = Field(default=None, json_schema_extra=stated("ours"))
-    """Make the raw data; `root` is then a folder of the results."""
+class DataSet(Part):
+    """One data set: its images with their texts, and what is annotated on them."""
+
     root: Path | None = None
-    """Folder of the raw data; has no default where there is no generator."""
+    """Folder of the raw data; has no default where there is no generator. Of one of several sets: relative to
+    `data.root`; None: the set's name."""
     images: list[str] = ["images"]
     """Folders with the images, relative to the root."""
     split: Split = Split()
-    captions: Source
+    captions: Source | None = None
+    """Which images there are, in which split, and their texts."""
+    texts: Source | None = None
+    """Further texts of these images, for pre-training: questions, machine captions."""
     questions: Source | None = None
     entailment: Source | None = None
     phrase_boxes: Source | None = None
     objects: Source | None = None
+    labels: Source | None = None
+    """Classes of the image as a whole: ground-truth tags without a box."""
     referring: Source | None = None
     limit: int | None = Field(default=None, ge=1)
     """Keep at most so many images of each split: for trials."""
+
+
+class Data(DataSet):
+    """One data set, or, under `sets`, several: the tables hold the rows of all, told apart by their ids."""
+
+    name: str
+    """Prefix of every id: `flickr30k/1000268201`. With `sets`: that of the set which a task uses that names none."""
+    generator: Shapes | None = Field(default=None, json_schema_extra=stated("ours"))
+    """Make the raw data; `root` is then a folder of the results."""
+    sets: dict[str, DataSet | None] = {}
+    """Name -> data set; null takes one away that an extended file has. `limit` holds for each that has none."""
     on_bad_record: Literal["skip", "stop"] = "skip"
     """A bad record is skipped, counted and reported, or ends the command."""
+
+    @model_validator(mode="after")
+    def _is_one_or_several(self) -> Self:
+        sets = {name: chosen for name, chosen in self.sets.items() if chosen is not None}
+        own = [name for name in DataSet.model_fields if name not in ("root", "limit") and name in self.model_fields_set]
+        own = [name for name in own if getattr(self, name) != DataSet.model_fields[name].default]
+        if sets and own:
+            raise ValueError(f"{own[0]}: belongs to one data set; with `sets` it stands in each of them")
+        if sets and self.generator is not None:
+            raise ValueError("generator: makes one data set; it does not go with `sets`")
+        if sets and self.name not in sets:
+            raise ValueError(f"name: {self.name!r} is none of the sets {', '.join(sets)}")
+        for name, chosen in (sets or {"": self}).items():
+            if chosen.captions is None:
+                raise ValueError(f"{f'sets.{name}.' if name else ''}captions: missing; they say which images there are")
+            if "/" in name or "#" in name:
+                raise ValueError(f"sets.{name}: the name is part of every id and holds no / and no #")
+        return self
+
+    def each(self) -> dict[str, DataSet]:
+        """Name -> data set, one or several, with its root (relative to `root`, the base of all) and limit."""
+        if not any(self.sets.values()):
+            return {self.name: self}
+        return {
+            name: chosen.model_copy(
+                update={
+                    "root": chosen.root if chosen.root is not None else Path(name),
+                    "limit": chosen.limit if chosen.limit is not None else self.limit,
+                }
+            )
+            for name, chosen in sorted(self.sets.items())
+            if chosen is not None
+        }

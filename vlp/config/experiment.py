@@ -48,19 +48,16 @@ class Experiment(Part):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Experiment":
-        data, tasks = self.data, self.tasks
+        data = self.data
         if data.generator is None and data.root is None:
             raise ValueError(
                 "data.root: has no default; name the folder of the raw data (in a file that extends this one, "
                 "or --set data.root=DIR)"
             )
-        needs = {"vqa": "questions", "entailment": "entailment", "grounding": "phrase_boxes", "referring": "referring"}
-        for task, table in needs.items():
-            if getattr(tasks, task) is not None and getattr(data, table) is None:
-                raise ValueError(f"tasks.{task}: needs data.{table}")
+        self._tasks_have_data()
         if self.regions.source == "vinvl_tsv" and self.regions.tsv is None:
             raise ValueError("regions.tsv: name the folder with features.tsv and predictions.tsv")
-        if self.regions.source == "detector" and data.objects is None:
+        if self.regions.source == "detector" and not any(chosen.objects for chosen in data.each().values()):
             raise ValueError("regions.source: the detector is trained on data.objects, which is not set")
         if self.model.hidden_size % self.model.num_heads:
             raise ValueError("model.hidden_size: not a multiple of model.num_heads")
@@ -69,6 +66,25 @@ class Experiment(Part):
         if self.model.grounding_layer > self.model.multimodal_layers:
             raise ValueError("model.grounding_layer: more than model.multimodal_layers")
         return self
+
+    def _tasks_have_data(self) -> None:
+        sets = self.data.each()
+        for task, table in (
+            ("retrieval", "captions"),
+            ("vqa", "questions"),
+            ("entailment", "entailment"),
+            ("grounding", "phrase_boxes"),
+            ("referring", "referring"),
+        ):
+            settings = getattr(self.tasks, task)
+            if settings is None:
+                continue
+            name = settings.dataset or self.data.name
+            if name not in sets:
+                raise ValueError(f"tasks.{task}.dataset: {name!r} is none of the data sets {', '.join(sets)}")
+            if getattr(sets[name], table) is None:
+                where = f"data.sets.{name}" if any(self.data.sets.values()) else "data"
+                raise ValueError(f"tasks.{task}: needs {where}.{table}")
 
     def _merged_fits(self) -> None:
         m, stages = self.model, {"stage1": self.pretraining.stage1, "stage2": self.pretraining.stage2}

@@ -10,6 +10,8 @@ from vlp.config.training import Optimisation
 
 
 class Task(Part):
+    dataset: str | None = Field(default=None, json_schema_extra=stated("local"))
+    """Name of the data set whose samples it is trained and tested on; None: that of `data.name`."""
     optimisation: Optimisation
     evaluations: int = Field(default=5, ge=1)
     """So many times, evenly spaced over the run, val is scored; the best weights are kept."""

@@ -1,4 +1,4 @@
-"""The records of an experiment: seven Parquet tables. Box = xyxy, pixels of the original image, float32.
+"""The records of an experiment: eight Parquet tables. Box = xyxy, pixels of the original image, float32.
 
 Every id names its data set (`flickr30k/1000268201`, a caption of it `flickr30k/1000268201#2`); every table has a
 `split` in train | val | test; rows are sorted by split, then id, both as strings.
@@ -19,6 +19,9 @@ from vlp.files import atomic
 
 SPLITS = ("train", "val", "test")
 
+CAPTION, QUESTION = "caption", "question"
+"""Kinds of text in `captions`."""
+
 _TEXT = pa.string()
 _BOX = pa.list_(pa.float32())
 _SPLIT = ("split", _TEXT)
@@ -36,7 +39,8 @@ IMAGES = pa.schema(
     ]
 )
 """The photo's id in COCO, on Flickr, in Visual Genome: null if unknown, decimal without leading zeros."""
-CAPTIONS = pa.schema([("caption_id", _TEXT), ("image_id", _TEXT), ("text", _TEXT), _SPLIT])
+CAPTIONS = pa.schema([("caption_id", _TEXT), ("image_id", _TEXT), ("text", _TEXT), ("kind", _TEXT), _SPLIT])
+"""The texts of pre-training. `kind`: caption, or question: that one speaks of the image but does not describe it."""
 QUESTIONS = pa.schema(
     [
         ("question_id", _TEXT),
@@ -44,10 +48,12 @@ QUESTIONS = pa.schema(
         ("text", _TEXT),
         ("answer_type", _TEXT),
         ("question_type", _TEXT),
+        ("answer", _TEXT),
         ("answers", pa.list_(_TEXT)),
         _SPLIT,
     ]
 )
+"""`answer`: what the data set calls the most frequent of the ten `answers`; the answer list is counted from it."""
 ENTAILMENT = pa.schema([("pair_id", _TEXT), ("image_id", _TEXT), ("text", _TEXT), ("label", _TEXT), _SPLIT])
 PHRASE_BOXES = pa.schema(
     [
@@ -63,6 +69,8 @@ PHRASE_BOXES = pa.schema(
     ]
 )
 OBJECTS = pa.schema([("object_id", _TEXT), ("image_id", _TEXT), ("class_name", _TEXT), ("box", _BOX), _SPLIT])
+LABELS = pa.schema([("label_id", _TEXT), ("image_id", _TEXT), ("class_name", _TEXT), _SPLIT])
+"""Classes that people found in the image as a whole; `objects` has those with a box."""
 REFERRING = pa.schema(
     [("ref_id", _TEXT), ("image_id", _TEXT), ("text", _TEXT), ("box", _BOX), ("partition", _TEXT), _SPLIT]
 )
@@ -75,6 +83,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "entailment": ENTAILMENT,
     "phrase_boxes": PHRASE_BOXES,
     "objects": OBJECTS,
+    "labels": LABELS,
     "referring": REFERRING,
 }
 """Table name -> schema; the first column is the id."""
@@ -86,23 +95,31 @@ def table_path(folder: str | Path, name: str) -> Path:
     return Path(folder) / f"{name}.parquet"
 
 
+def to_table(name: str, records: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Records in the table's columns: a tenth of the memory of the dicts."""
+    return pa.Table.from_pylist(list(records), schema=SCHEMAS[name])
+
+
 def write_table(folder: str | Path, name: str, records: Iterable[Mapping[str, Any]]) -> int:
+    """As `write_arrow`."""
+    return write_arrow(folder, name, to_table(name, records))
+
+
+def write_arrow(folder: str | Path, name: str, table: pa.Table) -> int:
     """Sort, write `folder/name.parquet` atomically; gives the number of rows.
 
     Raises:
         ValueError: two records have the same id, or a split is none of ours (readers report both before).
         InputError: the disk is full.
     """
-    path, schema = table_path(folder, name), SCHEMAS[name]
-    key = schema.names[0]
-    ordered = sorted(records, key=lambda r: (r["split"], r[key]))
-    if strange := {r["split"] for r in ordered} - set(SPLITS):
+    path, key = table_path(folder, name), SCHEMAS[name].names[0]
+    if strange := set(table["split"].unique().to_pylist()) - set(SPLITS):
         raise ValueError(f"{name}: unknown split {min(strange)!r}")
-    if len({r[key] for r in ordered}) != len(ordered):
+    if len(table[key].unique()) != len(table):
         raise ValueError(f"{name}: {key} is not unique")
-    table = pa.Table.from_pylist(ordered, schema=schema)
+    ordered = table.sort_by([("split", "ascending"), (key, "ascending")]).combine_chunks()
     with atomic(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(ordered, temporary, compression="zstd")
     return len(ordered)
 
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from vlp.data.tables import read_table
+from vlp.data.tables import QUESTION, read_table
 from vlp.errors import InputError
 from vlp.files import atomic
 from vlp.phrases.encode import encode
@@ -91,7 +91,9 @@ def write(
     with atomic(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         for name, table in SETS.items():
             rows = _rows(tables, name, table, images, counts)
-            _write_set(file, path, name, rows, phrases, vocabulary, tokenizer, counts)
+            group = _write_set(file, path, name, rows, phrases, vocabulary, tokenizer, counts)
+            if name == "captions" and (questions := _questions(tables)):
+                group["matchable"] = np.array([r[0] not in questions for r in rows], bool)
             if progress is not None:
                 progress(name, len(rows))
         if not counts.texts["captions"]:
@@ -126,6 +128,12 @@ def _rows(
     return kept
 
 
+def _questions(tables: str | Path) -> set[str]:
+    """Ids of the captions table's questions: pre-training reads them, though they do not describe the image."""
+    table = read_table(tables, "captions").select(["caption_id", "kind"]).to_pydict()
+    return {i for i, kind in zip(table["caption_id"], table["kind"], strict=True) if kind == QUESTION}
+
+
 def _write_set(
     file: h5py.File,
     path: str | Path,
@@ -135,7 +143,7 @@ def _write_set(
     vocabulary: PhraseVocabulary,
     tokenizer: PreTrainedTokenizerBase,
     counts: CorpusCounts,
-) -> None:
+) -> h5py.Group:
     texts = [r[2] for r in rows]
     for row in rows:
         if row[2] not in phrases:
@@ -149,6 +157,7 @@ def _write_set(
     group["token_spans"] = _ragged([e.spans for e in encoded], (2,))[0]
     group["phrases"], group["phrase_offsets"] = _ragged([e.phrases for e in encoded], ())
     group["phrase_words"], group["phrase_word_offsets"] = _ragged([e.phrase_words for e in encoded], (2,))
+    return group
 
 
 def _write_tags(file: h5py.File, store: Store, tokenizer: PreTrainedTokenizerBase, source: TagSource) -> int:
@@ -187,6 +196,9 @@ class TextSet:
         self.ids: list[str] = _decode(arrays["ids"])
         self.image_ids: list[str] = _decode(arrays["image_ids"])
         self.splits: list[str] = _decode(arrays["split"])
+        flags = arrays.get("matchable")
+        self.matchable: NDArray[np.bool_] | None = flags
+        """[n] False where the text is a question, which does not describe its image. None: every text does."""
         self._arrays = arrays
 
     def __len__(self) -> int:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+OTHER = ""
+"""In place of the split: the text is of no use to the task."""
+
+
 class Task(ABC):
     """One downstream task: head, loss, inference and selection in one place."""
 
@@ -40,7 +44,7 @@ class Task(ABC):
         self.inputs, self.config, self.blind = inputs, config, blind
         self.lengths = config.lengths or inputs.experiment.lengths
         self.collator: Collator = inputs.collator(self.texts, self.lengths)
-        self.splits = np.asarray(self.collator.texts.splits)
+        self.splits = np.where(self._usable(), np.asarray(self.collator.texts.splits), OTHER)
         self.seed = inputs.experiment.seed
         self.image_of = self._images()
 
@@ -83,6 +87,13 @@ class Task(ABC):
             raise InputError(f"corpus: {self.texts}", f"holds no {split} sample.", "Check the data's splits.")
         return found
 
+    def _usable(self) -> np.ndarray:
+        """True for the texts of the task's data set that speak of the image as the task needs it: no pre-training
+        questions among captions."""
+        texts, prefix = self.collator.texts, f"{self.config.dataset or self.inputs.experiment.data.name}/"
+        usable = np.array([image.startswith(prefix) for image in texts.image_ids], bool)
+        return usable if texts.matchable is None else usable & texts.matchable
+
     def image_ids(self, rows: np.ndarray) -> list[str]:
         return [self.image_of[int(r)] for r in rows]
 
@@ -92,7 +103,7 @@ class Task(ABC):
         if not self.blind:
             return _Own(texts.image_ids)
         exchanged: dict[int, str] = {}
-        for split in sorted(set(self.splits)):
+        for split in sorted(set(self.splits) - {OTHER}):
             rows = np.flatnonzero(self.splits == split)
             images = sorted({texts.image_ids[r] for r in rows})
             if len(images) < 2:

@@ -100,6 +100,7 @@ TABLES = [
     "entailment",
     "phrase_boxes",
     "objects",
+    "labels",
     "referring",
 ]
 

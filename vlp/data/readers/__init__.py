@@ -9,48 +9,67 @@ from typing import Any
 
 from vlp.config import Experiment
 from vlp.data.readers import (
+    captions_jsonl,
     coco_captions,
     coco_instances,
+    conceptual_captions,
     flickr30k_entities,
+    gqa,
     karpathy,
+    localized_narratives,
+    openimages,
     refcoco,
+    sbu,
     snli_ve,
+    visual_genome,
     vqa_v2,
 )
 from vlp.data.readers.common import Report
-from vlp.data.readers.images import Entry, Images, choose
-from vlp.data.readers.source import Files, Job
-from vlp.data.tables import SCHEMAS, SPLITS, write_table
+from vlp.data.readers.images import Entry, Images, add_texts, choose
+from vlp.data.readers.source import TEXT_KEYS, Files, Job, Place, places
+from vlp.data.tables import SCHEMAS, SPLITS, to_table, write_arrow
 from vlp.errors import ConfigError, InputError
 from vlp.files import write_json
 
-__all__ = ["FORMATS", "read_experiment", "source_files"]
+__all__ = ["FORMATS", "named_files", "read_experiment", "source_files"]
 
 
 @dataclass(frozen=True)
 class Format:
-    table: str
+    keys: tuple[str, ...]
+    """Keys of a data set that it may stand under."""
     roles: tuple[str, ...]
     """What `files` of the source must name."""
-    captions: Callable[[Files], list[Entry]] | None = None
+    optional: tuple[str, ...] = ()
+    texts: Callable[[Files], list[Entry]] | None = None
+    """Reads images and their texts."""
     annotations: Callable[[Job], Iterator[dict[str, Any]]] | None = None
 
 
 FORMATS: dict[str, Format] = {
-    "karpathy": Format("captions", karpathy.ROLES, captions=karpathy.read),
-    "coco_captions": Format("captions", coco_captions.ROLES, captions=coco_captions.read),
-    "vqa_v2": Format("questions", vqa_v2.ROLES, annotations=vqa_v2.read),
-    "snli_ve": Format("entailment", snli_ve.ROLES, annotations=snli_ve.read),
-    "flickr30k_entities": Format("phrase_boxes", flickr30k_entities.ROLES, annotations=flickr30k_entities.read),
-    "coco_instances": Format("objects", coco_instances.ROLES, annotations=coco_instances.read),
-    "refcoco": Format("referring", refcoco.ROLES, annotations=refcoco.read),
+    "karpathy": Format(("captions",), karpathy.ROLES, texts=karpathy.read),
+    "coco_captions": Format(("captions",), coco_captions.ROLES, texts=coco_captions.read),
+    "gqa_questions": Format(TEXT_KEYS, gqa.ROLES, gqa.OPTIONAL, texts=gqa.read),
+    "visual_genome_questions": Format(TEXT_KEYS, visual_genome.ROLES, visual_genome.OPTIONAL, texts=visual_genome.read),
+    "vqa_v2_questions": Format(("texts",), vqa_v2.TEXT_ROLES, texts=vqa_v2.read_texts),
+    "conceptual_captions": Format(("captions",), conceptual_captions.ROLES, texts=conceptual_captions.read),
+    "sbu": Format(("captions",), sbu.ROLES, sbu.OPTIONAL, texts=sbu.read),
+    "openimages": Format(("captions",), openimages.ROLES, texts=openimages.read),
+    "localized_narratives": Format(TEXT_KEYS, localized_narratives.ROLES, texts=localized_narratives.read),
+    "captions_jsonl": Format(TEXT_KEYS, captions_jsonl.ROLES, texts=captions_jsonl.read),
+    "vqa_v2": Format(("questions",), vqa_v2.ROLES, annotations=vqa_v2.read),
+    "snli_ve": Format(("entailment",), snli_ve.ROLES, annotations=snli_ve.read),
+    "flickr30k_entities": Format(("phrase_boxes",), flickr30k_entities.ROLES, annotations=flickr30k_entities.read),
+    "coco_instances": Format(("objects",), coco_instances.ROLES, annotations=coco_instances.read),
+    "openimages_labels": Format(("labels",), openimages.LABEL_ROLES, annotations=openimages.read_labels),
+    "refcoco": Format(("captions", "referring"), refcoco.ROLES, texts=refcoco.read_images, annotations=refcoco.read),
 }
 
-_SOURCES = tuple(name for name in SCHEMAS if name != "images")
+_KEYS = (*TEXT_KEYS, *(name for name in SCHEMAS if name not in ("images", "captions")))
 
 
 def read_experiment(experiment: Experiment, out: str | Path, progress: bool = False) -> dict[str, Any]:
-    """Read every source of the config; write the seven tables and `summary.json` into `out`; give the summary.
+    """Read every source of the config; write the tables and `summary.json` into `out`; give the summary.
 
     Nothing is written before all has been read, and `summary.json` is written last.
 
@@ -62,56 +81,107 @@ def read_experiment(experiment: Experiment, out: str | Path, progress: bool = Fa
     if not root.is_dir():
         raise InputError(root, "the folder of the raw data is missing.", "Check data.root, or run: vlp data shapes.")
     report = Report(root, stop=data.on_bad_record == "stop")
-    files = _checked(experiment, report)
-    entries = FORMATS[data.captions.format].captions
-    assert entries is not None  # _checked
-    images = choose(entries(files["captions"]), data, root, report, progress)
-    records: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
-    records["images"] = [
-        {"image_id": i.image_id, "path": i.path, "width": i.width, "height": i.height, "split": i.split}
-        | asdict(i.origin)
-        for i in images
-    ]
-    records["captions"] = list(_captions(images, report))
-    for table, source in files.items():
-        read = FORMATS[source.source.format].annotations
-        if read is not None:
-            records[table] = list(read(Job(source, images, report, data.name)))
-    summary = {"name": data.name, "counts": {name: _per_split(rows) for name, rows in records.items()}}
+    parts: dict[str, list[Any]] = {name: [] for name in SCHEMAS}
+    for place, files in _checked(experiment, report):
+        for name, table in _read(place, files, report, progress).items():
+            parts[name].append(table)
+    import pyarrow as pa
+
+    tables = {name: pa.concat_tables(found) for name, found in parts.items()}
+    summary = {"name": data.name, "counts": {name: _per_split(table) for name, table in tables.items()}}
     summary.update(report.summary())
-    for name in SCHEMAS:
-        write_table(out, name, records[name])
+    for name, table in tables.items():
+        write_arrow(out, name, table)
     write_json(out / "summary.json", summary)
     return summary
 
 
-def source_files(experiment: Experiment) -> dict[str, Path]:
-    """`table.role[.split]` -> path of every file or folder that is read, images not among them; errors as above."""
-    found: dict[str, Path] = {}
-    files = _checked(experiment, Report(experiment.data_root))
-    for table, source in files.items():
-        for role in FORMATS[source.source.format].roles:
-            for split, path in source.of(role):
-                found[f"{table}.{role}" if split is None else f"{table}.{role}.{split}"] = path
+def _read(place: Place, files: dict[str, Files], report: Report, progress: bool) -> dict[str, Any]:
+    """The tables of one data set."""
+    entries = _texts(files["captions"])
+    if "texts" in files:
+        add_texts(entries, _texts(files["texts"]), report)
+    images = choose(entries, place, report, progress)
+    del entries
+    found = {name: to_table(name, ()) for name in SCHEMAS}
+    found["images"] = to_table("images", map(_image, images))
+    found["captions"] = to_table("captions", _captions(images, report))
+    for key, source in files.items():
+        read = FORMATS[source.source.format].annotations
+        if key not in TEXT_KEYS and read is not None:
+            found[key] = to_table(key, read(Job(source, images, report, place.name)))
     return found
 
 
-def _checked(experiment: Experiment, report: Report) -> dict[str, Files]:
-    """Table -> its files, of the tables that have a source."""
-    files: dict[str, Files] = {}
-    for split, ours in experiment.data.split.rename.items():
-        if ours not in SPLITS:
-            raise ConfigError(f"data.split.rename.{split}: {ours!r} is none of {', '.join(SPLITS)}")
-    for table in _SOURCES:
-        source = getattr(experiment.data, table)
-        if source is None:
-            continue
-        if FORMATS[source.format].table != table:
-            fit = " or ".join(name for name, form in FORMATS.items() if form.table == table)
-            raise ConfigError(f"data.{table}.format: {source.format} holds no {table}; use {fit}")
-        files[table] = Files(table, experiment.data, experiment.data_root, report)
-        files[table].check(FORMATS[source.format].roles)
-    return files
+def _texts(files: Files) -> list[Entry]:
+    read = FORMATS[files.source.format].texts
+    assert read is not None  # _checked
+    return read(files)
+
+
+def source_files(experiment: Experiment) -> dict[str, Path]:
+    """`key.role[.split]` -> path of every file or folder that is read, images not among them; errors as above.
+
+    With several data sets the name of the set stands before the key.
+    """
+    found: dict[str, Path] = {}
+    several = any(experiment.data.sets.values())
+    for place, files in _checked(experiment, Report(experiment.data_root)):
+        for key, source in files.items():
+            form = FORMATS[source.source.format]
+            for role in (*form.roles, *form.optional):
+                for split, path in source.of(role):
+                    name = f"{key}.{role}" if split is None else f"{key}.{role}.{split}"
+                    found[f"{place.name}.{name}" if several else name] = path
+    return found
+
+
+def named_files(experiment: Experiment) -> list[Path]:
+    """Every annotation file that the config names, there or not: for what has to say which are missing.
+
+    Raises:
+        ConfigError: as `source_files`.
+    """
+    found = [
+        path
+        for _, files in _checked(experiment, Report(experiment.data_root))
+        for source in files.values()
+        for role in source.source.files
+        for path in source.named(role)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _checked(experiment: Experiment, report: Report) -> Iterator[tuple[Place, dict[str, Files]]]:
+    """Each data set with its sources by key."""
+    for place in places(experiment.data, experiment.data_root):
+        for split, ours in place.settings.split.rename.items():
+            if ours not in SPLITS:
+                raise ConfigError(f"{place.where}.split.rename.{split}: {ours!r} is none of {', '.join(SPLITS)}")
+        if place.root != place.base:
+            report.root(place.name, place.root)
+        files: dict[str, Files] = {}
+        for key in _KEYS:
+            source = getattr(place.settings, key)
+            if source is None:
+                continue
+            form = FORMATS[source.format]
+            if key not in form.keys:
+                fit = " or ".join(name for name, other in FORMATS.items() if key in other.keys)
+                raise ConfigError(f"{place.where}.{key}.format: {source.format} holds no {key}; use {fit}")
+            files[key] = Files(key, place, report)
+            files[key].check(form.roles, form.optional)
+        yield place, files
+
+
+def _image(image: Any) -> dict[str, Any]:
+    return {
+        "image_id": image.image_id,
+        "path": image.path,
+        "width": image.width,
+        "height": image.height,
+        "split": image.split,
+    } | asdict(image.origin)
 
 
 def _captions(images: Images, report: Report) -> Iterator[dict[str, Any]]:
@@ -126,11 +196,13 @@ def _captions(images: Images, report: Report) -> Iterator[dict[str, Any]]:
                     "caption_id": image.caption_id(index),
                     "image_id": image.image_id,
                     "text": caption.text,
+                    "kind": caption.kind,
                     "split": image.split,
                 }
         if not sound:
             report.change("images", image.file, "image kept without a caption")
 
 
-def _per_split(rows: list[dict[str, Any]]) -> dict[str, int]:
-    return {split: sum(row["split"] == split for row in rows) for split in SPLITS}
+def _per_split(table: Any) -> dict[str, int]:
+    splits = table["split"].to_pylist()
+    return {split: splits.count(split) for split in SPLITS}

@@ -26,7 +26,7 @@ def read(files: Files) -> list[Entry]:
     once = Once("caption id")
     for split, path in files.of("captions"):
         if split is None:
-            raise ConfigError("data.captions.files.captions: wanted {split} in the name: COCO's files name no split")
+            raise ConfigError(f"{files.where}.captions: wanted {{split}} in the name: COCO's files name no split")
         value = read_object(path)
         of_number: dict[int, Entry] = {}
         for row, record in enumerate(list_in(value, path, "images")):

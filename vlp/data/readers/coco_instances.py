@@ -16,7 +16,7 @@ from typing import Any
 from vlp.data.readers.boxes import coco_box, fit
 from vlp.data.readers.common import BadRecord, LeftOut, field, list_in, read_object, text_of
 from vlp.data.readers.images import Image
-from vlp.data.readers.source import Job
+from vlp.data.readers.source import Files, Job
 
 ROLES = ("instances",)
 
@@ -39,16 +39,18 @@ class Instances:
         return self.images[number][1] if number in self.images else None
 
 
-def load(job: Job) -> Iterator[Instances]:
-    for _, path in job.files.of("instances"):
+def load(files: Files, table: str) -> Iterator[Instances]:
+    """The files of the role `instances`; bad categories and images are counted under `table`."""
+    report = files.report
+    for _, path in files.of("instances"):
         value = read_object(path, _slim)
         classes: dict[int, str] = {}
         for row, record in enumerate(list_in(value, path, "categories")):
-            with job.report.record(job.table, path, f"category {row}"):
+            with report.record(table, path, f"category {row}"):
                 classes[field(record, "id", int)] = text_of(record, "name", "category name")
         images: dict[int, tuple[str, tuple[float, float] | None]] = {}
         for row, record in enumerate(list_in(value, path, "images")):
-            with job.report.record(job.table, path, f"image {row}"):
+            with report.record(table, path, f"image {row}"):
                 size = (record.get("width"), record.get("height")) if isinstance(record, dict) else (None, None)
                 known = all(isinstance(side, int | float) and side > 0 for side in size)
                 images[field(record, "id", int)] = (
@@ -59,7 +61,7 @@ def load(job: Job) -> Iterator[Instances]:
 
 
 def read(job: Job) -> Iterator[dict[str, Any]]:
-    for file in load(job):
+    for file in load(job.files, job.table):
         change = partial(job.report.change, job.table, file.path)
         for row, record in enumerate(file.annotations):
             with job.report.record(job.table, file.path, row):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
@@ -43,11 +44,16 @@ class Report:
     """
 
     def __init__(self, root: Path, stop: bool = False) -> None:
-        self.root, self.stop = root, stop
+        self.stop = stop
+        self._roots = {"": root}
         self._skipped: Counter[tuple[str, str, str]] = Counter()
         self._changed: Counter[tuple[str, str, str]] = Counter()
         self._examples: list[dict[str, Any]] = []
         self._notes: set[str] = set()
+
+    def root(self, name: str, folder: Path) -> None:
+        """Files under `folder` are called `name/...`, wherever it lies."""
+        self._roots[name] = folder
 
     def record(self, table: str, file: Path, row: Row, group: Path | None = None) -> _Guard:
         """A `with` block around one record: a BadRecord in it is counted, or ends the command."""
@@ -76,7 +82,10 @@ class Report:
 
     def name(self, file: Path) -> str:
         """Relative to the root, so that the summary does not depend on where the data lie."""
-        return file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else str(file)
+        for name, root in reversed(self._roots.items()):
+            if file.is_relative_to(root):
+                return (PurePosixPath(name) / file.relative_to(root).as_posix()).as_posix()
+        return str(file)
 
     def summary(self) -> dict[str, Any]:
         """`skipped_counts`, `changed_counts`: {table, file, reason, count}; `skipped`: {table, file, row, reason}."""
@@ -128,6 +137,52 @@ def read_lines(path: Path) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
+def json_lines(path: Path, report: Report, table: str) -> Iterator[tuple[int, Any]]:
+    """Number and value of each line of JSON that is not blank; a line that is none is a bad record.
+
+    Raises:
+        InputError: the file is missing; a bad record where the config says to stop.
+    """
+    for row, line in _lines(path, report, table):
+        with report.record(table, path, row):
+            try:
+                value = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise BadRecord("not valid JSON", str(error)) from error
+            yield row, value
+
+
+def cells(path: Path, report: Report, table: str, least: int, comma: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of each line that is not blank; one with fewer than `least` cells is a bad record.
+
+    Cells end with a tab and are not quoted (a caption may hold a lone quote), or, with `comma`, are those of CSV; a
+    quoted cell stays on its line. Errors as `json_lines`.
+    """
+    for row, line in _lines(path, report, table):
+        with report.record(table, path, row):
+            found = next(csv.reader([line])) if comma else line.split("\t")
+            if len(found) < least:
+                raise BadRecord("malformed record", f"{len(found)} cells, wanted {least}")
+            yield row, found
+
+
+def _lines(path: Path, report: Report, table: str) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank, one at a time: the files of the web corpora have millions."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise InputError(path, "the file is missing.", "Check the path in the config.") from error
+    with file:
+        for row, raw in enumerate(file, start=1):
+            with report.record(table, path, row):
+                try:
+                    line = raw.decode("utf-8-sig" if row == 1 else "utf-8").strip("\r\n")
+                except UnicodeDecodeError as error:
+                    raise BadRecord("not valid UTF-8", str(error)) from error
+                if line.strip():
+                    yield row, line
+
+
 def read_list(path: Path, key: str | None, hook: Callable[[dict[str, Any]], Any] | None = None) -> list[Any]:
     """The list in a JSON file, or that under `key`; `hook` makes each object smaller while the file is parsed.
 
@@ -137,19 +192,28 @@ def read_list(path: Path, key: str | None, hook: Callable[[dict[str, Any]], Any]
     return list_in(read_object(path, hook), path, key)
 
 
-def read_object(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    return parse_json("\n".join(read_lines(path)), path, hook=hook)
+def read_object(
+    path: Path,
+    hook: Callable[[dict[str, Any]], Any] | None = None,
+    pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
+    return parse_json("\n".join(read_lines(path)), path, hook=hook, pairs=pairs)
 
 
 def parse_json(
-    text: str, path: Path, row: int | None = None, hook: Callable[[dict[str, Any]], Any] | None = None
+    text: str,
+    path: Path,
+    row: int | None = None,
+    hook: Callable[[dict[str, Any]], Any] | None = None,
+    pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
 ) -> Any:
-    """
+    """`hook` makes each object smaller while the text is parsed; `pairs` gets it as pairs, so that keys may repeat.
+
     Raises:
         InputError: not JSON; names `row`, or the line in the text.
     """
     try:
-        return json.loads(text, object_hook=hook)
+        return json.loads(text, object_hook=hook, object_pairs_hook=pairs)
     except (json.JSONDecodeError, RecursionError) as error:
         row = row if row is not None else getattr(error, "lineno", None)
         raise InputError(path, f"not valid JSON ({error}).", "Fetch or make the file again.", row=row) from error

@@ -27,15 +27,18 @@ Item = TypeVar("Item")
 class Folders:
     """Finds files by name; each folder is listed once (a stat for each of 120,000 files is slow on a network disk)."""
 
-    def __init__(self, root: Path, folders: Sequence[str]) -> None:
+    def __init__(self, root: Path, folders: Sequence[str], where: str = "data") -> None:
         """
+        Args:
+            where: path of the data set's keys in the config.
+
         Raises:
             ConfigError: there is no such folder.
         """
         self._folders = [root / folder for folder in folders]
         for folder in self._folders:
             if not folder.is_dir() and split(folder / "_") is None:
-                raise ConfigError(f"data.images: there is no folder {folder}")
+                raise ConfigError(f"{where}.images: there is no folder {folder}")
         self._listed: dict[Path, frozenset[str]] = {}
 
     def find(self, names: Sequence[str]) -> Path | None:

@@ -1,8 +1,8 @@
 """Which images the experiment has, in which split, and how annotations name them.
 
-The split of an image is that of the captions source (`data.split.rename`), and every record has the split of its
-image, whatever file it came from. `data.split.set_apart` images of train become `val`: those with the smallest
-sha256 of their id, so the choice depends on no order, seed or machine. `data.limit` keeps the images of a split with
+The split of an image is that of the captions source (`split.rename`), and every record has the split of its
+image, whatever file it came from. `split.set_apart` images of train become `val`: those with the smallest
+sha256 of their id, so the choice depends on no order, seed or machine. `limit` keeps the images of a split with
 the smallest sha256 as well, after setting apart: a trial never has a val image in train.
 """
 
@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from vlp.config.data import Data
 from vlp.data.readers.common import BadRecord, LeftOut, Report, Row
 from vlp.data.readers.image_files import Folders, Sizes
 from vlp.data.readers.origins import UNKNOWN, Origin
-from vlp.data.tables import SPLITS
+from vlp.data.readers.source import Place
+from vlp.data.tables import CAPTION, SPLITS
 from vlp.errors import ConfigError, InputError
 
 BEYOND = "beyond data.limit"
@@ -30,16 +30,19 @@ class Caption:
     row: Row
     text: str | BadRecord
     """Stripped, or why it cannot be used."""
+    key: str | None = None
+    """Last part of its id; None: its place among the image's texts."""
+    kind: str = CAPTION
 
 
 @dataclass
 class Entry:
-    """An image as the captions source names it."""
+    """An image as a source of texts names it."""
 
     file: Path
     row: Row
     names: tuple[str, ...]
-    """Where it may lie inside an image folder, first choice first."""
+    """Where it may lie inside an image folder, first choice first. Empty: known by its number alone."""
     number: int | None
     """The number COCO's annotation files call it by."""
     split: str
@@ -51,23 +54,31 @@ class Entry:
     def key(self) -> str:
         return image_key(self.names[0])
 
+    @property
+    def known_number(self) -> int | None:
+        """The stated number; else the key, where it is one."""
+        if self.number is not None or not self.names:
+            return self.number
+        return int(self.key) if self.key.isdecimal() else None
+
 
 @dataclass(frozen=True)
 class Image:
     image_id: str
     path: str
-    """Relative to the data root."""
+    """Relative to the data root; absolute where it lies elsewhere."""
     width: int
     height: int
     split: str
     captions: tuple[Caption, ...]
-    """All of the source, in its order: the caption's number in its id is its place here."""
+    """All of the source, in its order."""
     file: Path
     row: Row
     origin: Origin = UNKNOWN
 
     def caption_id(self, index: int) -> str:
-        return f"{self.image_id}#{index}"
+        key = self.captions[index].key
+        return f"{self.image_id}#{index if key is None else key}"
 
 
 def image_key(name: str) -> str:
@@ -127,60 +138,79 @@ Located = tuple[str, Entry, Path]
 """Image id, entry, the file."""
 
 
-def choose(entries: Sequence[Entry], data: Data, root: Path, report: Report, progress: bool = False) -> Images:
+def add_texts(entries: Sequence[Entry], more: Sequence[Entry], report: Report) -> None:
+    """Give the images of `entries` the texts of `more`, found by the file's name or by number; others are counted."""
+    of_key = {entry.key: entry for entry in entries}
+    of_number = {n: entry for entry in entries if (n := entry.known_number) is not None}
+    for found in more:
+        target = of_key.get(found.key) if found.names else None
+        if target is None and found.known_number is not None:
+            target = of_number.get(found.known_number)
+        if target is not None:
+            target.captions.extend(found.captions)
+            continue
+        name = found.names[0] if found.names else found.number
+        bad = BadRecord("unknown image", f"the captions source has no image {name}")
+        for caption in found.captions:
+            report.skip("captions", found.file, caption.row, bad)
+
+
+def choose(entries: Sequence[Entry], place: Place, report: Report, progress: bool = False) -> Images:
     """Find the files, read their sizes, divide into splits, report what is left out, with its captions.
 
     Raises:
         InputError: no image is left; a bad image where the config says to stop.
-        ConfigError: a folder of `data.images` is missing; more images are to be set apart than there are.
+        ConfigError: a folder of `images` is missing; more images are to be set apart than there are.
     """
     lost = _Lost(report)
     numbers: dict[int, str | None] = {}
-    located = _locate(entries, data, root, lost, numbers)
+    located = _locate(entries, place, lost, numbers)
     with Sizes(sum(map(len, located.values())), progress) as sizes:
-        kept = _divide(located, data, root, lost, sizes)
+        kept = _divide(located, place, lost, sizes)
     if not kept:
+        where = place.where
         raise InputError(
-            entries[0].file if entries else root,
+            entries[0].file if entries else place.root,
             f"no image is left of {len(entries)} in the captions source.",
-            "Check data.root, data.images and data.split.rename.",
+            f"Check data.root, {where}.images and {where}.split.rename.",
         )
     return Images({i: kept[i] for i in sorted(kept)}, lost.reasons, numbers)
 
 
 def _locate(
-    entries: Sequence[Entry], data: Data, root: Path, lost: _Lost, numbers: dict[int, str | None]
+    entries: Sequence[Entry], place: Place, lost: _Lost, numbers: dict[int, str | None]
 ) -> dict[str, list[Located]]:
     """Our split -> its images that lie on disk; fills `numbers` (None: two images have it)."""
-    folders = Folders(root, data.images)
+    settings, where = place.settings, place.where
+    folders = Folders(place.root, settings.images, where)
     located: dict[str, list[Located]] = {split: [] for split in SPLITS}
     seen: set[str] = set()
     for entry in entries:
-        image_id = f"{data.name}/{entry.key}"
+        image_id = f"{place.name}/{entry.key}"
         if image_id in seen:
             bad = BadRecord("duplicate image", image_id)
             lost.captions(image_id, entry, bad, "its image was skipped (duplicate image)")
             continue
         seen.add(image_id)
-        number = entry.number if entry.number is not None else int(entry.key) if entry.key.isdecimal() else None
+        number = entry.known_number
         if number is not None:
             numbers[number] = None if number in numbers else image_id
-        split = data.split.rename.get(entry.split)
+        split = settings.split.rename.get(entry.split)
         if split is None:
-            bad = LeftOut(f"source split {entry.split!r} is not in data.split.rename", image_id)
+            bad = LeftOut(f"source split {entry.split!r} is not in {where}.split.rename", image_id)
             lost.add(image_id, entry, bad)
         elif (path := folders.find(entry.names)) is None:
-            remedy = "Put the file there, or name its folder in data.images."
-            bad = BadRecord("missing image", f"{entry.names[0]} is not in {', '.join(data.images)}", remedy)
+            remedy = f"Put the file there, or name its folder in {where}.images."
+            bad = BadRecord("missing image", f"{entry.names[0]} is not in {', '.join(settings.images)}", remedy)
             lost.add(image_id, entry, bad)
         else:
             located[split].append((image_id, entry, path))
     return located
 
 
-def _divide(located: dict[str, list[Located]], data: Data, root: Path, lost: _Lost, sizes: Sizes) -> dict[str, Image]:
+def _divide(located: dict[str, list[Located]], place: Place, lost: _Lost, sizes: Sizes) -> dict[str, Image]:
     found: dict[str, list[Image]] = {}
-    extra, limit = data.split.set_apart, data.limit
+    extra, limit = place.settings.split.set_apart, place.settings.limit
     for split in SPLITS:
         images = found[split] = []
         wanted = None if limit is None else limit + (extra if split == "train" else 0)
@@ -192,14 +222,13 @@ def _divide(located: dict[str, list[Located]], data: Data, root: Path, lost: _Lo
             elif size is None:
                 lost.add(image_id, entry, LeftOut(BEYOND, image_id))
             else:
-                relative = path.relative_to(root).as_posix()
+                relative = (path.relative_to(place.base) if path.is_relative_to(place.base) else path).as_posix()
                 captions = tuple(entry.captions)
                 images.append(Image(image_id, relative, *size, split, captions, entry.file, entry.row, entry.origin))
     if extra:
         if len(found["train"]) <= extra:
-            raise ConfigError(
-                f"data.split.set_apart: {extra} of {len(found['train'])} train images; none would be left to train on"
-            )
+            left = f"{extra} of {len(found['train'])} train images; none would be left to train on"
+            raise ConfigError(f"{place.where}.split.set_apart: {left}")
         apart = [replace(image, split="val") for image in found["train"][:extra]]
         found["train"] = found["train"][extra:]
         found["val"] = sorted([*found["val"], *apart], key=lambda image: _rank(image.image_id))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from vlp.data.readers.common import BadRecord, LeftOut, field, parse_json, read_lines, text_of
+from vlp.data.readers.common import BadRecord, LeftOut, field, json_lines, text_of
 from vlp.data.readers.source import Job
 
 ROLES = ("pairs",)
@@ -17,15 +17,8 @@ LABELS = ("contradiction", "neutral", "entailment")
 
 
 def read(job: Job) -> Iterator[dict[str, Any]]:
-    """
-    Raises:
-        InputError: a line is not JSON.
-    """
     for _, path in job.files.of("pairs"):
-        for row, line in enumerate(read_lines(path), start=1):
-            if not line.strip():
-                continue
-            record = parse_json(line, path, row)
+        for row, record in json_lines(path, job.report, job.table):
             with job.report.record(job.table, path, row):
                 image = job.images.find(str(field(record, "Flickr30K_ID", str, int)), job.prefix)
                 label = field(record, "gold_label", str)

@@ -1,8 +1,8 @@
-"""VQA v2: questions and their ten answers.
+"""VQA v2: questions and their ten answers; or the questions alone, as texts for pre-training.
 
 Roles: `questions` (`{"questions": [{question_id, image_id, question}]}`) and `annotations` (`{"annotations":
-[{question_id, answers: [{answer}], answer_type, question_type}]}`), one file each or one a split. The
-`multiple_choice_answer` is not read: the ten answers say more. Rows are indices in the questions' list.
+[{question_id, answers: [{answer}], answer_type, question_type, multiple_choice_answer}]}`), one file each or one a
+split. Rows are indices in the questions' list. As texts (`vqa_v2_questions`) only the role `questions` is read.
 """
 
 from __future__ import annotations
@@ -11,12 +11,31 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vlp.data.readers.common import BadRecord, LeftOut, field, read_list, text_of
-from vlp.data.readers.source import Job
+from vlp.data.readers.common import BadRecord, LeftOut, Once, field, read_list, text_of
+from vlp.data.readers.gather import ONLY_SPLIT
+from vlp.data.readers.images import Caption, Entry
+from vlp.data.readers.source import Files, Job
+from vlp.data.tables import QUESTION
 
 ROLES = ("questions", "annotations")
+TEXT_ROLES = ("questions",)
 ANSWER_TYPES = ("yes/no", "number", "other")
 NUM_ANSWERS = 10
+_COMMON = "multiple_choice_answer"
+
+
+def read_texts(files: Files) -> list[Entry]:
+    """The questions of each image, which is known by its number."""
+    found: dict[int, Entry] = {}
+    once = Once("question id")
+    for split, path in files.of("questions"):
+        for row, record in enumerate(read_list(path, "questions")):
+            with files.report.record("captions", path, row):
+                number, key = field(record, "image_id", int), once(field(record, "question_id", int, str))
+                text = text_of(record, "question", "question")
+                entry = found.setdefault(number, Entry(path, row, (), number, split or ONLY_SPLIT))
+                entry.captions.append(Caption(row, text, f"vqa{key}", QUESTION))
+    return list(found.values())
 
 
 def read(job: Job) -> Iterator[dict[str, Any]]:
@@ -77,5 +96,6 @@ def _answers(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "answer_type": kind,
         "question_type": field(record, "question_type", str),
+        "answer": field(record, _COMMON, str).strip() if _COMMON in record else None,
         "answers": [a.strip() for a in answers],
     }
