@@ -11,6 +11,7 @@ import pytest
 
 from vlp.config import build, load, read
 from vlp.config.provenance import origins
+from vlp.data.presets import PAPER_NAMED
 
 ROOT = Path(__file__).parents[2]
 PATHS = ["data.root=.", "regions.tsv=."]
@@ -70,20 +71,10 @@ def test_only_what_the_paper_does_not_say_is_assumed() -> None:
 
 
 @pytest.mark.parametrize("name", ["paper", "coco"])
-def test_dry_run_shows_the_whole_chain(name: str, tmp_path: Path) -> None:
-    raw = tmp_path / "raw"
-    files = ["dataset.json", *(f"tsv/{kind}.tsv" for kind in ("features", "predictions"))]
-    for split in ("train", "val"):
-        files += [f"v2_OpenEnded_mscoco_{split}2014_questions.json", f"v2_mscoco_{split}2014_annotations.json"]
-    files += [f"snli_ve_{split}.jsonl" for split in ("train", "val", "test")]
-    for folder in ("tsv", "images", "Sentences", "Annotations"):
-        (raw / folder).mkdir(parents=True)
-    for file in files:
-        (raw / file).touch()
-    (tmp_path / "my_paths.yaml").write_text(f"data: {{root: {raw}}}\nregions: {{tsv: {raw / 'tsv'}}}\n")
+def test_dry_run_shows_the_whole_chain_before_anything_is_fetched(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--cores", "1", "--nolock"]
     command += ["--directory", str(tmp_path), "--snakefile", str(ROOT / "Snakefile"), "--configfile"]
-    command += [str(ROOT / "configs" / f"{name}.yaml"), str(tmp_path / "my_paths.yaml")]
+    command += [str(ROOT / "configs" / f"{name}.yaml")]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     shown = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=120)
     assert shown.returncode == 0, shown.stderr
@@ -93,5 +84,15 @@ def test_dry_run_shows_the_whole_chain(name: str, tmp_path: Path) -> None:
         if len(line.split()) == 2 and line.split()[1].isdecimal()
     }
     assert set(listed) >= RULES
-    tasks = 4 if name == "paper" else 2
-    assert listed["finetune"] == 2 * tasks
+    assert listed["finetune"] == 2 * 4
+    told = [line for line in shown.stderr.splitlines() if "not on disk" in line]
+    assert any("raw data not on disk: data/coco/" in line for line in told)
+    assert any("region features not on disk: data/vinvl/coco/features.tsv" in line for line in told)
+
+
+def test_the_corpora_are_the_papers_six() -> None:
+    paper, coco = (load(ROOT / "configs" / f"{name}.yaml") for name in ("paper", "coco"))
+    assert paper.data.corpus == "paper_named"
+    assert set(paper.data.each()) == {part.set for part in PAPER_NAMED}
+    assert set(coco.data.each()) == {"coco", "flickr30k", "gqa"}
+    assert [getattr(paper.tasks, task).dataset for task in ("vqa", "entailment")] == [None, "flickr30k"]

@@ -183,7 +183,7 @@ def test_annotate_export_import_manifest_stage_bound(config: Path, tmp_path: Pat
     assert "7 images" in _call("export", local, "--out", tmp_path / "tsv")
     again, quality = tmp_path / "again.h5", tmp_path / "quality.json"
     _call(
-        *("import", "--config", config, "--set", f"regions.tsv={tmp_path / 'tsv'}", "--dataset", "toy"),
+        *("import", "--config", config, "--set", f"regions.tsv={tmp_path / 'tsv'}", "--set", "data.name=toy"),
         *("--tables", world.tables, "--out", again, "--quality", quality),
     )
     before, after = RegionStore(local), RegionStore(again)

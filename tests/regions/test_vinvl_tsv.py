@@ -16,7 +16,7 @@ from vlp.errors import InputError
 from vlp.regions.geometry import geometry
 from vlp.regions.images import ImageRecord, Skipped
 from vlp.regions.store import RegionStore
-from vlp.regions.vinvl_tsv import import_tsv
+from vlp.regions.vinvl_tsv import import_sets, import_tsv
 
 SIZE = (100, 50)
 WIDTH = 7
@@ -178,3 +178,26 @@ def test_boxes_over_the_edge_are_cut(tmp_path: Path) -> None:
     _, store = _import(folder, [_record(1)])
     assert store.regions("flickr30k/1").boxes.tolist() == [[0, 0, 100, 50]]
     assert store.tags("flickr30k/1") == ["sky"]
+
+
+def test_several_data_sets_make_one_store(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    folders: dict[str, Path] = {}
+    images, boxes = [], _boxes(rng, 2)
+    for name, number, classes in (("coco", 1, ("dog", "cat")), ("sbu", 1, ("boat", "dog"))):
+        objects = [(c, box, 0.9 - k / 10) for k, (c, box) in enumerate(zip(classes, boxes, strict=True))]
+        line = _line(number, rng.normal(size=(2, WIDTH)), boxes)
+        folders[name] = _write(tmp_path / name, line, _prediction(number, objects))
+        images.append(ImageRecord(f"{name}/{number}", Path("x.jpg"), *SIZE, "train"))
+    quality = import_sets(folders, images, tmp_path / "r.h5", Skipped("stop"))
+    store = RegionStore(tmp_path / "r.h5")
+    assert list(store.image_ids) == ["coco/1", "sbu/1"]
+    assert [store.tags(i) for i in store.image_ids] == [["dog", "cat"], ["boat", "dog"]]
+    assert quality["tsv"]["objects"] == 4
+    other = _line(1, rng.normal(size=(2, WIDTH + 1)), boxes)
+    _write(tmp_path / "sbu", other, _prediction(1, []))
+    with pytest.raises(InputError, match=r"sbu/features\.tsv: rows have 14 numbers, those of .*coco.* have 13"):
+        import_sets(folders, images, tmp_path / "r.h5", Skipped("stop"))
+    _write(tmp_path / "sbu", _line(2, rng.normal(size=(2, WIDTH)), boxes), _prediction(2, []))
+    with pytest.raises(InputError, match=r"sbu/features\.tsv: it has none of the images"):
+        import_sets(folders, images, tmp_path / "r.h5", Skipped("skip"))

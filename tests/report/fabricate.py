@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from vlp.config import Experiment, build
-from vlp.data.tables import SCHEMAS, write_table
+from vlp.data.coverage import coverage
+from vlp.data.tables import SCHEMAS, to_table, write_table
 from vlp.files import write_json
 from vlp.regions.store import RegionWriter
 from vlp.tracking import journal as journals
@@ -142,7 +143,10 @@ def tables(folder: Path, raw: Path, scenes: list[Scene]) -> None:
         for name in rows
     }
     skipped = [{"table": "images", "file": "raw/broken.png", "reason": "not readable", "count": 1}]
-    write_json(folder / "summary.json", {"counts": counts, "skipped_counts": skipped, "skipped": [], "notes": []})
+    texts = to_table("captions", rows["captions"])
+    part = coverage(texts, None, {(rows["captions"][0]["image_id"].partition("/")[0], ""): len(texts) + 8})
+    made = {"counts": counts, "coverage": part, "skipped_counts": skipped, "skipped": [], "notes": []}
+    write_json(folder / "summary.json", made)
 
 
 def store(path: Path, scenes: list[Scene]) -> None:

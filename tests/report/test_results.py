@@ -31,6 +31,12 @@ def rows(made: Experiment) -> dict[tuple[str, str, str, str], results.Row]:
     }
 
 
+def test_coverage_of_the_corpus_is_a_row(rows: dict) -> None:
+    (row,) = [row for row in rows.values() if row.task == "data"]
+    assert (row.metric, row.protocol, row.split) == ("coverage", "of the texts in the files", "all")
+    assert (row.value, row.n) == (pytest.approx(100 * 24 / 32), 24)
+
+
 def test_values_stand_beside_chance_and_blind(rows: dict) -> None:
     vqa = rows["vqa", "fine-tuned", "", "accuracy"]
     assert (vqa.value, vqa.blind, vqa.n) == (pytest.approx(200 / 3), pytest.approx(100 / 3), 18)

@@ -286,30 +286,31 @@ def import_(
     tables: Tables,
     out: Out,
     quality: Quality,
-    dataset: Annotated[
-        str | None, typer.Option(help="What stands before `/` in our ids of the file's images [data.name].")
-    ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Read VinVL/Oscar files (features.tsv, predictions.tsv in regions.tsv) into a region store."""
+    """Read VinVL/Oscar files (features.tsv, predictions.tsv in regions.tsv) into a region store.
+
+    With several data sets each has its folder in regions.tsv, and all go into one store."""
     from vlp.data.tables import rows, table_path
     from vlp.errors import ConfigError
     from vlp.files import write_json
     from vlp.regions.images import Skipped, records
-    from vlp.regions.vinvl_tsv import import_tsv
+    from vlp.regions.vinvl_tsv import import_sets
     from vlp.tracking import track
 
     chosen = experiment(config, overrides)
-    folder = chosen.regions.tsv
-    if folder is None:
+    folders = chosen.tsv_folders
+    if not folders:
         raise ConfigError(f"{config}: regions.tsv: name the folder with features.tsv and predictions.tsv")
-    names = ("features.tsv", "predictions.tsv")
-    inputs = {"images": table_path(tables, "images"), **{name: folder / name for name in names}}
+    inputs = {"images": table_path(tables, "images")}
+    for name, folder in folders.items():
+        inputs |= {f"{name}.{file}": folder / file for file in ("features.tsv", "predictions.tsv")}
     outputs = {"store": out, "quality": quality}
     with track(chosen, rule="regions", inputs=inputs, outputs=outputs, params={"source": "vinvl_tsv"}) as run:
         skipped = Skipped(chosen.regions.on_bad_image)
         images = records(rows(tables, "images"), chosen.data_root)
-        value = import_tsv(folder, images, dataset or chosen.data.name, out, skipped)
+        held = {image.image_id.partition("/")[0] for image in images}
+        value = import_sets({n: f for n, f in folders.items() if n in held}, images, out, skipped)
         _add_truth(chosen, out, tables)  # gt_objects of the files come first
         write_json(quality, value)
         _record(run, value, quality)

@@ -108,6 +108,9 @@ class Data(DataSet):
     """Make the raw data; `root` is then a folder of the results."""
     sets: dict[str, DataSet | None] = {}
     """Name -> data set; null takes one away that an extended file has. `limit` holds for each that has none."""
+    corpus: Literal["paper_named", "vinvl_large", "available"] | None = None
+    """What the sets are compared with, part by part (`vlp/data/presets.py`). The first two want all their parts in
+    `sets`; available: sets whose files are not on disk are left out and told."""
     on_bad_record: Literal["skip", "stop"] = "skip"
     """A bad record is skipped, counted and reported, or ends the command."""
 
@@ -127,6 +130,24 @@ class Data(DataSet):
                 raise ValueError(f"{f'sets.{name}.' if name else ''}captions: missing; they say which images there are")
             if "/" in name or "#" in name:
                 raise ValueError(f"sets.{name}: the name is part of every id and holds no / and no #")
+        return self
+
+    @model_validator(mode="after")
+    def _corpus_is_whole(self) -> Self:
+        from vlp.data.presets import PRESETS, mark_of
+
+        if self.corpus is None:
+            return self
+        there = {
+            (name, mark_of(source.format, key))
+            for name, chosen in self.each().items()
+            for key, source in (("captions", chosen.captions), ("texts", chosen.texts))
+            if source is not None
+        }
+        for part in PRESETS[self.corpus] if self.corpus != "available" else ():
+            if (part.set, part.mark) not in there:
+                what = f"sets.{part.set}" + (f" with texts of the kind {part.mark!r}" if part.mark else "")
+                raise ValueError(f"corpus: {self.corpus} needs {what}; or say available")
         return self
 
     def each(self) -> dict[str, DataSet]:

@@ -46,6 +46,14 @@ class Experiment(Part):
     def data_root(self) -> Path:
         return self.data.root if self.data.root is not None else self.folder / "raw"
 
+    @property
+    def tsv_folders(self) -> dict[str, Path]:
+        """Data set -> folder with its features.tsv and predictions.tsv; empty without `regions.tsv`."""
+        folder, sets = self.regions.tsv, list(self.data.each())
+        if folder is None:
+            return {}
+        return {name: folder / name for name in sets} if any(self.data.sets.values()) else {sets[0]: folder}
+
     @model_validator(mode="after")
     def _parts_fit(self) -> "Experiment":
         data = self.data

@@ -71,7 +71,8 @@ class Regions(Part):
     pretrained: Pretrained | None = Field(default=None, json_schema_extra=stated("local"))
     extraction: Extraction = Field(default=Extraction(), json_schema_extra=stated("local"))
     tsv: Path | None = Field(default=None, json_schema_extra=stated("local"))
-    """Folder with features.tsv and predictions.tsv, for `vinvl_tsv`."""
+    """Folder with features.tsv and predictions.tsv, for `vinvl_tsv`; with several data sets one such folder for each
+    lies in it, under the set's name."""
     on_bad_image: Literal["skip", "stop"] = Field(default="skip", json_schema_extra=stated("local"))
 
     @model_validator(mode="after")

@@ -52,7 +52,7 @@ def members(archive: Path) -> dict[str, tuple[int, int]]:
     return _members(archive, state.st_size, state.st_mtime_ns)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)
 def _members(archive: Path, size: int, changed: int) -> dict[str, tuple[int, int]]:
     try:
         with tarfile.open(archive, "r:") as tar:

@@ -9,10 +9,8 @@ exchanged, is named. Files are read line by line: memory does not grow with the 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,32 +26,14 @@ from vlp.regions.progress import Meter
 from vlp.regions.quality import by_split
 from vlp.regions.store import RegionWriter
 from vlp.regions.tsv_lines import REMEDY, check_number, image_id_of, lines, raw_lines
+from vlp.regions.tsv_rows import EXACT, Layout, RowError, decode, find_layout
 from vlp.tracking.run import code_version
 
 SAME_BOX = 0.9
 """An object belongs to the row whose box it overlaps so much."""
 NAMES_FILE = "regions.json"
 """Beside the two files if `vlp regions export` wrote them: the store's facts and the order of its names."""
-_TOLERANCE = {"<f4": 2e-3, "<f2": 6e-3}
-_EDGE = 0.05
-"""How far a box may step over the image's edge, as a part of it; it is cut there."""
-_EXACT = 1e-6
-"""Shares of a side that differ by less are the same; a box does not end so near to 0."""
-_LINES_TO_TELL = 100
 _SHOWN = 100
-
-
-class _RowError(Exception):
-    """A line that cannot be used; the message is the reason."""
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """How a row of features.tsv is stored."""
-
-    dtype: str
-    size: int
-    """Numbers of a row: D + 6."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +68,44 @@ class _Index:
     attribute_names: list[str]
 
 
+@dataclass(frozen=True)
+class _Source:
+    """One data set's folder of the two files."""
+
+    folder: Path
+    prefix: str
+    wanted: dict[str, ImageRecord]
+    index: _Index
+    facts: dict[str, Any] | None
+    layout: Layout
+
+    @property
+    def features(self) -> Path:
+        return self.folder / "features.tsv"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions.tsv"
+
+
+@dataclass
+class _Tally:
+    """What became of the lines."""
+
+    counts: dict[str, int]
+    seen: set[str]
+    without: list[str]
+    other_size: list[dict[str, Any]]
+
+
 def import_tsv(folder: Path, images: Sequence[ImageRecord], prefix: str, out: Path, skipped: Skipped) -> dict[str, Any]:
+    """As `import_sets`, of one data set: the files' `1000268201` is our `flickr30k/1000268201`."""
+    return import_sets({prefix: folder}, images, out, skipped)
+
+
+def import_sets(
+    folders: Mapping[str, Path], images: Sequence[ImageRecord], out: Path, skipped: Skipped
+) -> dict[str, Any]:
     """Write the store `out` with the rows of those `images` that the files have -> quality.json's content.
 
     Rows that no object of predictions.tsv belongs to get class -1 and score NaN and stand last, in the file's order.
@@ -97,68 +114,106 @@ def import_tsv(folder: Path, images: Sequence[ImageRecord], prefix: str, out: Pa
     gt_objects are kept for train images only: they serve pre-training.
 
     Args:
-        prefix: data set name; the files' `1000268201` is our `flickr30k/1000268201`.
+        folders: name of each data set -> its folder with features.tsv and predictions.tsv.
 
     Raises:
-        InputError: a file is missing or is no such file; an id comes twice; no image of the tables is in the files;
-            a line is bad or an image is missing and `skipped` says stop; the disk is full.
+        InputError: a file is missing or is no such file; an id comes twice; no image of a data set is in its files; the
+            data sets' features differ in size; a line is bad or an image is missing and `skipped` says stop; the disk
+            is full.
     """
-    features, predictions = folder / "features.tsv", folder / "predictions.tsv"
-    wanted = {record.image_id: record for record in images}
-    index, facts = _named(folder, _index_predictions(predictions, prefix, wanted))
-    layout = _find_layout(features)
-    rows_of_ids = read_json(folder / "imageid2idx.json") if (folder / "imageid2idx.json").exists() else {}
-    classes_of = {name: i for i, name in enumerate(index.class_names)}
-    attributes_of = {name: i for i, name in enumerate(index.attribute_names)}
-    counts = dict.fromkeys(("not_in_tables", "without_predictions", "objects", "objects_without_row"), 0)
-    seen: set[str] = set()
-    without: list[str] = []
-    other_size: list[dict[str, Any]] = []
-    source_dtype = "float32" if layout.dtype == "<f4" else "float16"
+    sources = [_open(folder, prefix, images) for prefix, folder in folders.items()]
+    size = sources[0].layout.size
+    for source in sources[1:]:
+        if source.layout.size != size:
+            problem = f"rows have {source.layout.size} numbers, those of {sources[0].features} have {size}."
+            raise InputError(source.features, problem, "Regions of one experiment come from one detector.")
+    index = sources[0].index if len(sources) == 1 else _joined([source.index for source in sources])
+    dtypes = sorted({"float32" if source.layout.dtype == "<f4" else "float16" for source in sources})
+    facts = sources[0].facts if len(sources) == 1 else None
     if facts is None:
         facts = {
             "detector": "VinVL TSV",
             "weights_sha256": "unknown",
             "score_threshold": "unknown",
-            "source_dtype": source_dtype,
+            "source_dtype": ", ".join(dtypes),
             "code_version": code_version(),
         }
+    zero: dict[str, int] = dict.fromkeys(("not_in_tables", "without_predictions", "objects", "objects_without_row"), 0)
+    tally = _Tally(zero, set(), [], [])
     with (
-        predictions.open("rb") as predicted,
-        Meter("import regions", len(images), "images") as meter,
-        RegionWriter(out, layout.size - 6, index.class_names, facts, index.attribute_names) as writer,
+        Meter("import regions", sum(len(source.wanted) for source in sources), "images") as meter,
+        RegionWriter(out, size - 6, index.class_names, facts, index.attribute_names) as writer,
     ):
-        for row, image_id, cells in lines(features, prefix):
-            check_number(folder, rows_of_ids, cells[0], row)
-            record = wanted.get(image_id)
+        for source in sources:
+            before = writer.images
+            _import_lines(source, index, writer, tally, meter, skipped)
+            for record in source.wanted.values():
+                if record.image_id not in tally.seen:
+                    skipped.add(record, source.features, "the image is not in the file")
+            if writer.images == before:
+                remedy = f"The ids must be those after `{source.prefix}/`."
+                raise InputError(source.features, "it has none of the images of the tables.", remedy)
+    return {
+        "splits": by_split(out, {record.image_id: record.split for record in images}, ()),
+        "tsv": {"row": size, "dtype": ", ".join(dtypes), **tally.counts, "other_size": len(tally.other_size)},
+        "other_size": tally.other_size[:_SHOWN],
+        "without_detection": tally.without,
+        "skipped": skipped.images,
+    }
+
+
+def _open(folder: Path, prefix: str, images: Sequence[ImageRecord]) -> _Source:
+    wanted = {record.image_id: record for record in images if record.image_id.startswith(f"{prefix}/")}
+    index, facts = _named(folder, _index_predictions(folder / "predictions.tsv", prefix, wanted))
+    return _Source(folder, prefix, wanted, index, facts, find_layout(folder / "features.tsv"))
+
+
+def _joined(indices: Sequence[_Index]) -> _Index:
+    classes = sorted({name for index in indices for name in index.class_names})
+    return _Index({}, classes, sorted({name for index in indices for name in index.attribute_names}))
+
+
+def _import_lines(
+    source: _Source, index: _Index, writer: RegionWriter, tally: _Tally, meter: Meter, skipped: Skipped
+) -> None:
+    """Add the rows of one data set; `index` has the names of all."""
+    classes_of = {name: i for i, name in enumerate(index.class_names)}
+    attributes_of = {name: i for i, name in enumerate(index.attribute_names)}
+    numbers = source.folder / "imageid2idx.json"
+    rows_of_ids = read_json(numbers) if numbers.exists() else {}
+    counts, places = tally.counts, source.index.places
+    with source.predictions.open("rb") as predicted:
+        for row, image_id, cells in lines(source.features, source.prefix):
+            check_number(source.folder, rows_of_ids, cells[0], row)
+            record = source.wanted.get(image_id)
             if record is None:
                 counts["not_in_tables"] += 1
                 continue
-            if image_id in seen:
-                raise InputError(features, f"the id {image_id} comes twice.", "Remove one of the two.", row=row)
-            seen.add(image_id)
+            if image_id in tally.seen:
+                raise InputError(source.features, f"the id {image_id} comes twice.", "Remove one of the two.", row=row)
+            tally.seen.add(image_id)
             meter.advance(1)
             size = (record.width, record.height)
             line = _Prediction([], size, None)
             try:
-                rows = _decode(cells, layout)
+                rows = decode(cells, source.layout)
                 if not len(rows):
-                    raise _RowError("the image has no regions")
-                if image_id in index.places:
-                    predicted.seek(index.places[image_id])
+                    raise RowError("the image has no regions")
+                if image_id in places:
+                    predicted.seek(places[image_id])
                     line = _prediction(predicted.readline(), record)
                 else:
                     counts["without_predictions"] += 1
-            except _RowError as bad:
-                skipped.add(record, features, f"line {row}: {bad}")
+            except RowError as bad:
+                skipped.add(record, source.features, f"line {row}: {bad}")
                 continue
             if line.size != size:
-                other_size.append({"image_id": image_id, "annotated": list(line.size), "real": list(size)})
+                tally.other_size.append({"image_id": image_id, "annotated": list(line.size), "real": list(size)})
             taken = _join(rows[:, -6:-2], line, size)
             counts["objects"] += len(line.objects)
             counts["objects_without_row"] += len(line.objects) - sum(found is not None for found in taken)
             if not any(taken):
-                without.append(image_id)
+                tally.without.append(image_id)
             boxes = clip(rows[:, -6:-2].astype(np.float64) * (*size, *size), *size)
             writer.add(
                 image_id,
@@ -171,20 +226,6 @@ def import_tsv(folder: Path, images: Sequence[ImageRecord], prefix: str, out: Pa
                 [np.nan if o is None else o.attribute_score for o in taken],
                 truth=line.truth if record.split == "train" else None,
             )
-        for record in images:
-            if record.image_id not in seen:
-                skipped.add(record, features, "the image is not in the file")
-        if not writer.images:
-            raise InputError(
-                features, "it has none of the images of the tables.", f"The ids must be those after `{prefix}/`."
-            )
-    return {
-        "splits": by_split(out, {record.image_id: record.split for record in images}, ()),
-        "tsv": {"row": layout.size, "dtype": source_dtype, **counts, "other_size": len(other_size)},
-        "other_size": other_size[:_SHOWN],
-        "without_detection": without,
-        "skipped": skipped.images,
-    }
 
 
 def _index_predictions(path: Path, prefix: str, wanted: dict[str, ImageRecord]) -> _Index:
@@ -199,7 +240,7 @@ def _index_predictions(path: Path, prefix: str, wanted: dict[str, ImageRecord]) 
             raise InputError(path, f"the id {image_id} comes twice.", "Remove one of the two.", row=row)
         try:
             objects = _prediction(line, wanted[image_id]).objects
-        except _RowError as bad:
+        except RowError as bad:
             raise InputError(path, f"{image_id}: {bad}.", REMEDY, row=row) from bad
         names.update(o.name for o in objects)
         attributes.update(o.attribute for o in objects if o.attribute is not None)
@@ -225,74 +266,8 @@ def _named(folder: Path, index: _Index) -> tuple[_Index, dict[str, Any] | None]:
     return _Index(index.places, classes, attributes), facts
 
 
-def _find_layout(path: Path) -> _Layout:
-    """Tell float32 from float16 by which of the two makes sense of the geometry of lines that have rows."""
-    fits: set[_Layout] = set()
-    looked = 0
-    for row, _, cells in lines(path, ""):
-        try:
-            count, raw = _raw(cells)
-        except _RowError as bad:
-            raise InputError(path, f"{bad}.", REMEDY, row=row) from bad
-        if not count:
-            continue
-        here = _layouts(count, raw)
-        fits = here if not looked else fits & here
-        looked += 1
-        if len(fits) == 1:
-            return fits.pop()
-        if not fits or looked == _LINES_TO_TELL:
-            problem = f"{len(raw)} bytes for {count} rows are neither float32 nor float16 rows that end in x1/W, y1/H, "
-            remedy = "Rows without the six geometry numbers cannot be imported."
-            raise InputError(path, f"{problem}x2/W, y2/H, w/W, h/H.", remedy, row=row)
-    raise InputError(path, "no line has a row.", REMEDY)
-
-
-def _layouts(count: int, raw: bytes) -> set[_Layout]:
-    fits = set()
-    for dtype in _TOLERANCE:
-        size, rest = divmod(len(raw), count * np.dtype(dtype).itemsize)
-        if rest == 0 and size > 6 and _is_geometry(np.frombuffer(raw, dtype).reshape(count, size)[:, -6:], dtype):
-            fits.add(_Layout(dtype, size))
-    return fits
-
-
-def _raw(cells: list[bytes]) -> tuple[int, bytes]:
-    try:
-        count = int(cells[1])
-        if count < 0:
-            raise ValueError(f"{count} rows")
-        return count, base64.b64decode(cells[-1], validate=True) if count else b""
-    except (ValueError, binascii.Error) as error:
-        raise _RowError(f"the row count or the base64 text is damaged ({error})") from error
-
-
-def _decode(cells: list[bytes], layout: _Layout) -> NDArray[np.float32]:
-    count, raw = _raw(cells)
-    wanted = count * layout.size * np.dtype(layout.dtype).itemsize
-    if len(raw) != wanted:
-        raise _RowError(f"{len(raw)} bytes for {count} rows of {layout.size} numbers, wanted {wanted}")
-    rows = np.frombuffer(raw, layout.dtype).reshape(count, layout.size).astype(np.float32)
-    if not np.isfinite(rows).all() or np.abs(rows).max(initial=0) > np.finfo(np.float16).max:
-        raise _RowError("a feature is not a finite float16 number")
-    if not _is_geometry(rows[:, -6:], layout.dtype):
-        raise _RowError("the last six numbers of a row are not x1/W, y1/H, x2/W, y2/H, w/W, h/H")
-    return rows
-
-
-def _is_geometry(rows_N6: NDArray[Any], dtype: str) -> bool:
-    numbers = rows_N6.astype(np.float64)
-    if not np.isfinite(numbers).all():
-        return False
-    sides = numbers[:, 2:4] - numbers[:, :2]
-    inside = (numbers >= -_EDGE).all() and (numbers <= 1 + _EDGE).all() and (sides >= -_TOLERANCE[dtype]).all()
-    # nothing but zeros, or numbers next to it, is what a wrong dtype may show
-    ends = (numbers[:, 2:4] > _EXACT).all()
-    return bool(inside and ends and np.abs(sides - numbers[:, 4:]).max(initial=0) <= _TOLERANCE[dtype])
-
-
 def _prediction(line: bytes, record: ImageRecord) -> _Prediction:
-    """Raises _RowError: not JSON of the form."""
+    """Raises RowError: not JSON of the form."""
     try:
         value = json.loads(line.split(b"\t", 1)[1])
         truth: list[str] | None = None
@@ -305,7 +280,7 @@ def _prediction(line: bytes, record: ImageRecord) -> _Prediction:
             raise ValueError(f"an image of {width} x {height}")
         return _Prediction([_object(item) for item in objects], (width, height), truth)
     except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _RowError(f"not JSON with objects of class and rect ({type(error).__name__}: {error})") from error
+        raise RowError(f"not JSON with objects of class and rect ({type(error).__name__}: {error})") from error
 
 
 def _object(item: dict[str, Any]) -> _Object:
@@ -341,7 +316,7 @@ def _join_in(
     rects_M4 = np.array([o.rect for o in objects]) / (*size, *size)
     overlap_MN = iou_matrix(rects_M4, boxes_N4)
     # its own row, also where a box has no area, or another one's is nearly the same
-    overlap_MN[np.abs(rects_M4[:, None] - boxes_N4[None]).max(axis=-1) < _EXACT] = 1.0
+    overlap_MN[np.abs(rects_M4[:, None] - boxes_N4[None]).max(axis=-1) < EXACT] = 1.0
     for at in np.argsort([-o.score for o in objects], kind="stable"):
         row = int(overlap_MN[at].argmax())
         if overlap_MN[at, row] >= SAME_BOX:

@@ -101,6 +101,8 @@ def source(row: Row) -> str:
     """The file in the experiment's folder that a row was computed from."""
     if row.task == "detection":
         return "regions/quality.json"
+    if row.task == "data":
+        return "tables/summary.json"
     variant = "pretrained" if row.stage == "pre-trained" else row.variant
     return f"predictions/{row.task}.{variant}.{row.split}.parquet"
 
@@ -136,6 +138,7 @@ def collect(
             )
     rows += _detection_rows(experiment, quality, Path(tables), detector)
     rows += _server_rows(experiment)
+    rows += _coverage_rows(experiment, Path(tables))
     return rows
 
 
@@ -160,6 +163,31 @@ def _server_rows(experiment: Experiment) -> Iterator[Row]:
             )
             there = published.find(task, dataset, split, row.stage, row.protocol, metric, None, experiment.model.method)
             yield replace(row, seed=said["seed"], dataset=dataset, published=there if variant == "full" else None)
+
+
+def _coverage_rows(experiment: Experiment, tables: Path) -> Iterator[Row]:
+    """How much of each part of the pre-training corpus there is, in percent of the texts published or listed."""
+    from vlp.data.tables import table_path
+    from vlp.tasks.evaluation import Measure
+
+    summary = tables / "summary.json"
+    for part in read_json(summary).get("coverage", []) if summary.exists() else []:
+        if part["share"] is None:
+            continue
+        protocol = "of the published texts" if part["expected_texts"] else "of the texts in the files"
+        count = part["texts"] if part["expected_texts"] else part["read"]
+        row = _row(
+            experiment,
+            Measure(protocol, "coverage", part["share"], None, None, None, count),
+            variant="full",
+            stage="corpus",
+            task="data",
+            split="train" if part["expected_texts"] else "all",
+            blind=None,
+            checkpoint="",
+            data=sha256(table_path(tables, "captions")),
+        )
+        yield replace(row, dataset=part["part"])
 
 
 def _splits(predictions: Path, task: str, variants: Sequence[str]) -> list[str]:
@@ -270,7 +298,8 @@ def _row(
     checkpoint: str,
     data: str,
 ) -> Row:
-    dataset = experiment.data.name
+    settings = getattr(experiment.tasks, task, None)
+    dataset = (settings.dataset if settings is not None else None) or experiment.data.name
     there = published.find(
         task, dataset, split, stage, measure.protocol, measure.metric, measure.n, experiment.model.method
     )

@@ -26,6 +26,7 @@ def collect(
         "dataset": experiment.data.name,
         "seed": experiment.seed,
         "tables": found.get("counts"),
+        "coverage": found.get("coverage", []),
         "skipped": [*found.get("skipped_counts", []), *_skipped_images(read_json(quality))],
         "phrases": phrases(mined, vocabulary, tables) if mined.exists() and vocabulary.exists() else None,
         "regions": None if regions is None else region_counts(regions),

@@ -16,7 +16,7 @@ from vlp.config import (
     read_yaml,
     resolve_extends,
 )
-from vlp.data.readers import source_files
+from vlp.data.readers import named_files
 from vlp.errors import ConfigError, VlpError
 from vlp.files import write_text
 
@@ -105,12 +105,24 @@ TABLES = [
 ]
 
 
+def present(what, paths):
+    """Those of the files that are on disk. The others are told, and the command that needs them says what to do: so a
+    dry run shows the whole chain before anything is fetched."""
+    there = [str(path) for path in paths if Path(path).exists()]
+    if len(there) < len(paths) and workflow.is_main_process:
+        lacking = sorted({str(path) for path in paths} - set(there))
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        text = f"{what} not on disk: {', '.join(lacking[:3])}{more}"
+        print(text, file=sys.stderr)
+    return there
+
+
 def raw_files():
-    """What the tables are read from: the generator's manifest, or every annotation file of the source."""
+    """What the tables are read from: the generator's manifest, or every annotation file of the sources."""
     if EXPERIMENT.data.generator is not None:
         return [at("raw/manifest.json")]
     try:
-        return sorted(map(str, source_files(EXPERIMENT).values()))
+        return present("raw data", sorted(named_files(EXPERIMENT)))
     except VlpError as error:
         raise WorkflowError(str(error)) from error
 

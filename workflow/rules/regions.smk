@@ -118,8 +118,14 @@ else:
     rule regions:
         input:
             at("tables/images.parquet"),
-            REGIONS.tsv / "features.tsv",
-            REGIONS.tsv / "predictions.tsv",
+            present(
+                "region features",
+                [
+                    folder / f"{kind}.tsv"
+                    for folder in EXPERIMENT.tsv_folders.values()
+                    for kind in ("features", "predictions")
+                ],
+            ),
         output:
             store=at("regions/regions.h5"),
             quality=at("regions/quality.json"),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from vlp.config import Experiment
+from vlp.data.coverage import coverage
+from vlp.data.presets import mark_of
 from vlp.data.readers import (
     captions_jsonl,
     coco_captions,
@@ -82,13 +87,13 @@ def read_experiment(experiment: Experiment, out: str | Path, progress: bool = Fa
         raise InputError(root, "the folder of the raw data is missing.", "Check data.root, or run: vlp data shapes.")
     report = Report(root, stop=data.on_bad_record == "stop")
     parts: dict[str, list[Any]] = {name: [] for name in SCHEMAS}
-    for place, files in _checked(experiment, report):
-        for name, table in _read(place, files, report, progress).items():
+    offered: Counter[tuple[str, str]] = Counter()
+    for place, files in _present(experiment, report):
+        for name, table in _read(place, files, report, progress, offered).items():
             parts[name].append(table)
-    import pyarrow as pa
-
     tables = {name: pa.concat_tables(found) for name, found in parts.items()}
     summary = {"name": data.name, "counts": {name: _per_split(table) for name, table in tables.items()}}
+    summary["coverage"] = coverage(tables["captions"], data.corpus, offered)
     summary.update(report.summary())
     for name, table in tables.items():
         write_arrow(out, name, table)
@@ -96,11 +101,19 @@ def read_experiment(experiment: Experiment, out: str | Path, progress: bool = Fa
     return summary
 
 
-def _read(place: Place, files: dict[str, Files], report: Report, progress: bool) -> dict[str, Any]:
-    """The tables of one data set."""
+def _read(
+    place: Place, files: dict[str, Files], report: Report, progress: bool, offered: Counter[tuple[str, str]]
+) -> dict[str, pa.Table]:
+    """The tables of one data set; `offered` counts the texts that its files list of the splits in use."""
     entries = _texts(files["captions"])
+    used = place.settings.split.rename
+    offered[place.name, mark_of(files["captions"].source.format, "captions")] += sum(
+        len(entry.captions) for entry in entries if entry.split in used
+    )
     if "texts" in files:
-        add_texts(entries, _texts(files["texts"]), report)
+        more = _texts(files["texts"])
+        offered[place.name, mark_of(files["texts"].source.format, "texts")] += sum(len(e.captions) for e in more)
+        add_texts(entries, more, report)
     images = choose(entries, place, report, progress)
     del entries
     found = {name: to_table(name, ()) for name in SCHEMAS}
@@ -126,7 +139,7 @@ def source_files(experiment: Experiment) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     several = any(experiment.data.sets.values())
-    for place, files in _checked(experiment, Report(experiment.data_root)):
+    for place, files in _present(experiment, Report(experiment.data_root)):
         for key, source in files.items():
             form = FORMATS[source.source.format]
             for role in (*form.roles, *form.optional):
@@ -150,6 +163,37 @@ def named_files(experiment: Experiment) -> list[Path]:
         for path in source.named(role)
     ]
     return list(dict.fromkeys(found))
+
+
+def _present(experiment: Experiment, report: Report) -> Iterator[tuple[Place, dict[str, Files]]]:
+    """As `_checked`; of an `available` corpus only what is on disk, the rest is noted.
+
+    Raises:
+        InputError: nothing is on disk.
+    """
+    if experiment.data.corpus != "available":
+        yield from _checked(experiment, report)
+        return
+    found = 0
+    for place, files in _checked(experiment, report):
+        lacking = {key: _lacking(source) for key, source in files.items()}
+        for key, path in lacking.items():
+            if path is not None:
+                report.note(f"{place.name}: {key} is not on disk ({report.name(path)} is missing)")
+        if lacking["captions"] is None:
+            found += 1
+            yield place, {key: source for key, source in files.items() if lacking[key] is None}
+    if not found:
+        raise InputError(experiment.data_root, "it holds none of the data sets in data.sets.", "vlp doctor tells more.")
+
+
+def _lacking(source: Files) -> Path | None:
+    """A file that a source needs and that is missing; of one file a split it needs one."""
+    for role in source.source.files:
+        named = source.named(role)
+        if not any(path.exists() for path in named):
+            return named[0]
+    return None
 
 
 def _checked(experiment: Experiment, report: Report) -> Iterator[tuple[Place, dict[str, Files]]]:
@@ -203,6 +247,6 @@ def _captions(images: Images, report: Report) -> Iterator[dict[str, Any]]:
             report.change("images", image.file, "image kept without a caption")
 
 
-def _per_split(table: Any) -> dict[str, int]:
+def _per_split(table: pa.Table) -> dict[str, int]:
     splits = table["split"].to_pylist()
     return {split: splits.count(split) for split in SPLITS}

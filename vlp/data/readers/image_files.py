@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
 from PIL import Image as Pillow
@@ -25,7 +25,10 @@ Item = TypeVar("Item")
 
 
 class Folders:
-    """Finds files by name; each folder is listed once (a stat for each of 120,000 files is slow on a network disk)."""
+    """Finds files by name; each folder is listed once (a stat for each of 120,000 files is slow on a network disk).
+
+    The members of all archives stand in one index: a corpus from the web has hundreds of them.
+    """
 
     def __init__(self, root: Path, folders: Sequence[str], where: str = "data") -> None:
         """
@@ -33,36 +36,44 @@ class Folders:
             where: path of the data set's keys in the config.
 
         Raises:
-            ConfigError: there is no such folder.
+            ConfigError: there is no such folder, or a pattern (`shards/*.tar`) fits nothing.
         """
-        self._folders = [root / folder for folder in folders]
-        for folder in self._folders:
-            if not folder.is_dir() and split(folder / "_") is None:
-                raise ConfigError(f"{where}.images: there is no folder {folder}")
+        self._folders: list[Path] = []
+        self._members: dict[str, Path] = {}
+        for folder in folders:
+            found = sorted(root.glob(folder)) if "*" in folder else [root / folder]
+            if not found:
+                raise ConfigError(f"{where}.images: nothing fits {root / folder}")
+            for path in found:
+                if path.is_dir():
+                    self._folders.append(path)
+                elif (inside := split(path / "_")) is not None:
+                    self._index(inside[0], path)
+                else:
+                    raise ConfigError(f"{where}.images: there is no folder {path}")
         self._listed: dict[Path, frozenset[str]] = {}
 
     def find(self, names: Sequence[str]) -> Path | None:
-        """The first of `names` in the first folder that has one."""
+        """The first of `names` in the first folder that has one, else in the archives."""
         for folder in self._folders:
             for name in names:
                 path = folder / name
                 if path.name in self._names(path.parent):
                     return path
-        return None
+        return next((self._members[name] for name in names if name in self._members), None)
+
+    def _index(self, archive: Path, folder: Path) -> None:
+        """The members of an archive, or of a folder in it, by their path in that folder."""
+        inner = folder.relative_to(archive).as_posix()
+        start = "" if inner == "." else f"{inner}/"
+        for member in members(archive):
+            if member.startswith(start):
+                self._members.setdefault(member[len(start) :], archive / member)
 
     def _names(self, folder: Path) -> frozenset[str]:
         if folder not in self._listed:
-            self._listed[folder] = frozenset(_listed(folder))
+            self._listed[folder] = frozenset(p.name for p in folder.iterdir()) if folder.is_dir() else frozenset()
         return self._listed[folder]
-
-
-def _listed(folder: Path) -> Iterator[str]:
-    """Names of what lies in a folder, or in a folder of a tar archive."""
-    if folder.is_dir():
-        yield from (path.name for path in folder.iterdir())
-    elif (inside := split(folder / "_")) is not None:
-        archive, name = inside
-        yield from (p.name for p in map(PurePosixPath, members(archive)) if p.parent == PurePosixPath(name).parent)
 
 
 class Sizes:
