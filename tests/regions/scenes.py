@@ -30,7 +30,7 @@ class World:
     def write(self) -> None:
         write_table(self.tables, "images", self.images)
         write_table(self.tables, "objects", self.objects)
-        for name in ("captions", "questions", "entailment", "phrase_boxes", "referring"):
+        for name in ("captions", "questions", "entailment", "phrase_boxes", "labels", "referring"):
             write_table(self.tables, name, [])
 
 

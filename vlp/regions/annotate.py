@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from vlp.regions.store import RegionStore
 
 
 def truth_tags(objects: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Image -> class names of its annotated objects, each once, in the order of the `objects` table.
+    """Image -> class names of its annotated objects, each once, in the order of `objects`.
 
     An image without an object is not annotated: in a table of several data sets only some have objects.
     """
@@ -31,15 +32,16 @@ def truth_tags(objects: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def annotate_train(store: Path, tables: Path, out: Path) -> int:
-    """`annotate` with the objects of the train images -> number of images that have tags.
+    """`annotate` with the objects, and the labels without a box, of the train images -> number of images with tags.
 
     Raises:
-        InputError: as `annotate`; the tables have no object of the train images.
+        InputError: as `annotate`; the tables have no object and no label of the train images.
     """
-    truth = truth_tags(rows(tables, "objects", "train", ["image_id", "class_name"]))
+    both = (rows(tables, name, "train", ["image_id", "class_name"]) for name in ("objects", "labels"))
+    truth = truth_tags(chain.from_iterable(both))
     if not truth:
-        remedy = "Set data.objects and read the tables again, or set pretraining.tag_source: detector."
-        raise InputError(table_path(tables, "objects"), "no train image has an object.", remedy)
+        remedy = "Set data.objects or data.labels and read the tables again, or set pretraining.tag_source: detector."
+        raise InputError(table_path(tables, "objects"), "no train image has an object or a label.", remedy)
     return annotate(store, truth, out)
 
 

@@ -118,6 +118,8 @@ else:
     rule regions:
         input:
             at("tables/images.parquet"),
+            at("tables/objects.parquet"),
+            at("tables/labels.parquet"),
             present(
                 "region features",
                 [
