@@ -12,7 +12,6 @@ import torch
 
 from vlp.batching.batch import Batch
 from vlp.errors import InputError
-from vlp.files import read_json
 from vlp.models.initialise import set_answer_rows
 from vlp.models.mvptr import Mvptr
 from vlp.tasks.base import Task, device_of
@@ -46,20 +45,16 @@ class Vqa(Task):
     @cached_property
     def answers(self) -> list[str]:
         """The answer list: from a file, or the train answers that are frequent enough, most frequent first."""
-        from vlp.tasks.metrics.vqa import normalise_answer
+        from vlp.data.readers.vqa_answers import frequent_answers, read_answers
 
         if self.config.answers is not None:
-            listed = read_json(self.inputs.experiment.data_root / self.config.answers)
-            return [str(a) for a in listed]
-        counts: Counter[str] = Counter()
-        for row in self.rows("train"):
-            counts.update(normalise_answer(a) for a in self.record(int(row))["answers"])
-        kept = [a for a, n in counts.items() if n >= self.config.min_answer_count]
+            return read_answers(self.inputs.experiment.data_root / self.config.answers)
+        kept = frequent_answers((self.record(int(row)) for row in self.rows("train")), self.config.min_answer_count)
         if not kept:
             raise InputError(
                 "questions", "no answer is frequent enough.", "Lower tasks.vqa.min_answer_count or add questions."
             )
-        return sorted(kept, key=lambda a: (-counts[a], a))
+        return kept
 
     def rows(self, split: str) -> np.ndarray:
         """With `minival`, `val` are its questions alone, and `train_on_val` trains on the other ones of val."""
