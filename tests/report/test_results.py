@@ -128,6 +128,7 @@ def test_costs_and_statistics(made: Experiment) -> None:
     costs = {row["rule"]: row for row in results.costs(made.folder)}
     assert costs["stage1"]["samples_per_second"] == "205.000" and costs["stage1"]["status"] == "FINISHED"
     assert float(costs["stage1"]["peak_memory_mb"]) > 1
+    assert costs["stage1"]["data_wait"] == "0.00500" and costs["stage1"].keys() == set(results.COST_COLUMNS)
     found = statistics.collect(
         made,
         made.folder / "tables",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,11 +57,17 @@ class Batch:
         return self.text_ids_BL.shape[0]
 
     def to(self, device: torch.device | str) -> Batch:
-        moved = {}
+        return self._each(lambda value: value.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        return self._each(lambda value: value.pin_memory())
+
+    def _each(self, change: Callable[[Any], Any]) -> Batch:
+        changed: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            moved[field.name] = value.to(device, non_blocking=True) if value is not None else None
-        return Batch(**moved)
+            changed[field.name] = None if value is None else change(value)
+        return Batch(**changed)
 
 
 @dataclass
@@ -84,6 +92,12 @@ class Targets:
             self.concept_M,
             self.sample_M.to(device, non_blocking=non_blocking),
         )
+
+    def pin_memory(self) -> Targets:
+        """Of what goes to the device."""
+        row = None if self.row_M is None else self.row_M.pin_memory()
+        position, label = self.position_M.pin_memory(), self.label_M.pin_memory()
+        return Targets(self.sample_M.pin_memory(), position, label, self.concept_M, row)
 
     def gather(self, states_BND: Tensor) -> Tensor:
         """Rows [M,D] of the masked positions."""

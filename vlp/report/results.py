@@ -326,7 +326,10 @@ def _row(
 
 
 def costs(folder: Path) -> list[dict[str, str]]:
-    """What each recorded rule took, by name of the rule: times and memory differ from run to run."""
+    """What each recorded rule took, by name of the rule: times and memory differ from run to run.
+
+    `data_wait`: of a training, the share of its last attempt's time in which the step waited for the loader.
+    """
     rows = []
     for path in sorted((folder / "journals").glob("*.jsonl")):
         events = journals.read(path)
@@ -343,6 +346,7 @@ def costs(folder: Path) -> list[dict[str, str]]:
                 "attempts": str(len(parts)),
                 "wall_seconds": f"{journals.wall_seconds(events):.3f}",
                 "samples_per_second": f"{stats.median(rate):.3f}" if rate else "",
+                "data_wait": f"{values['data_wait'][-1]:.5f}" if values["data_wait"] else "",
                 "peak_memory_mb": f"{max(memory) / 2**20:.1f}",
                 "threads": str(start["threads"]),
                 "host": start["host"],
@@ -351,9 +355,10 @@ def costs(folder: Path) -> list[dict[str, str]]:
     return rows
 
 
-_COST_METRICS = ("samples_per_second", "peak_memory_bytes")
+_COST_METRICS = ("samples_per_second", "data_wait", "peak_memory_bytes")
 COST_COLUMNS = (
-    "rule", "status", "attempts", "wall_seconds", "samples_per_second", "peak_memory_mb", "threads", "host",
+    "rule", "status", "attempts", "wall_seconds", "samples_per_second", "data_wait", "peak_memory_mb",
+    "threads", "host",
 )  # fmt: skip
 
 

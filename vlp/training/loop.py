@@ -6,7 +6,6 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vlp.batching.batch import Batch
+from vlp.batching.loader import ahead, workers
 from vlp.batching.order import DROPOUT, generator, grouped_indices
 from vlp.config.training import Optimisation
 from vlp.errors import VlpError
@@ -106,15 +106,12 @@ def train(
         return batches
 
     step_module.train()
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(load, start) if start < total else None
+    with ahead(load, start, total, workers(device), device.type == "cuda") as loader:
         for step in range(start, total):
-            assert ahead is not None
             asked = time.monotonic()
-            batches = ahead.result()
+            batches = next(loader)
             meter.waited(time.monotonic() - asked)
             meter.saw(batches)
-            ahead = pool.submit(load, step + 1) if step + 1 < total else None
             for group in engine.optimizer.param_groups:
                 group["lr"] = learning_rate(o, step, total)
             torch.manual_seed(int(generator(seed, DROPOUT, step, rank).integers(2**62)))
