@@ -1,6 +1,7 @@
 """The model against transformers' BERT, and the laws it must keep."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,15 +48,15 @@ def test_tags_reach_the_regions_but_not_the_multimodal_input(model: Mvptr) -> No
     assert states.shape[1] == b.text_ids_BL.shape[1] + b.regions_BRF.shape[1]
 
 
-def test_layers_equal_transformers_bert(tmp_path: Path) -> None:
-    """Text and visual encoder take the first layers, the multimodal one the last: states equal BertModel's."""
+def saved_bert(folder: Path, layers: int, seed: int) -> Any:
+    """A BertModel of the tiny model's sizes, far from the usual start so that its layers differ; saved in `folder`."""
     from transformers import BertConfig, BertModel
 
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=30,
         hidden_size=16,
-        num_hidden_layers=4,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         intermediate_size=24,
         max_position_embeddings=32,
@@ -63,7 +64,13 @@ def test_layers_equal_transformers_bert(tmp_path: Path) -> None:
     bert = BertModel(config).eval()
     for p in bert.parameters():
         torch.nn.init.normal_(p, std=0.3)
-    bert.save_pretrained(tmp_path)
+    bert.save_pretrained(folder)
+    return bert
+
+
+def test_layers_equal_transformers_bert(tmp_path: Path) -> None:
+    """Text and visual encoder take the first layers, the multimodal one the last: states equal BertModel's."""
+    bert = saved_bert(tmp_path, layers=4, seed=1)
     model = Mvptr(architecture(layers=2)).eval()
     copied = copy_bert(model, tmp_path)
     for name in ("text_encoder", "visual_encoder", "multimodal_encoder"):
@@ -80,21 +87,7 @@ def test_layers_equal_transformers_bert(tmp_path: Path) -> None:
 
 def test_every_copied_tensor_is_berts(tmp_path: Path) -> None:
     """Each tensor that is said to be copied equals BERT's of the first or last layers; the others are left as drawn."""
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(2)
-    config = BertConfig(
-        vocab_size=30,
-        hidden_size=16,
-        num_hidden_layers=5,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=32,
-    )
-    bert = BertModel(config).eval()
-    for p in bert.parameters():
-        torch.nn.init.normal_(p, std=0.3)
-    bert.save_pretrained(tmp_path)
+    bert = saved_bert(tmp_path, layers=5, seed=2)
     theirs, model = bert.state_dict(), Mvptr(architecture(layers=2))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     done = set(copy_bert(model, tmp_path))

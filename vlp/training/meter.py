@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from vlp.batching.batch import Batch
+from vlp.models.products import linear
 from vlp.training import flops
 from vlp.training.estimate import GPUS
 from vlp.training.flops import Sizes
@@ -76,7 +77,8 @@ def shown(values: dict[str, float]) -> str:
 
 
 def peak_rate(device: torch.device, precision: str) -> float | None:
-    """FLOP/s of a device: of a known GPU from the table, of a CPU the best of a few matrix products, with its threads.
+    """FLOP/s of a device: of a known GPU from the table, of a CPU the best of a few products as the model's layers
+    compute them, with its threads.
 
     A CPU is measured in float32 whatever the precision: there half precision is seldom faster.
     """
@@ -90,7 +92,7 @@ def peak_rate(device: torch.device, precision: str) -> float | None:
     with torch.no_grad():
         for _ in range(_ROUNDS):
             began = time.perf_counter()
-            torch.mm(x, x)
+            linear(x, x, None)
             best = min(best, time.perf_counter() - began)
     return flops.linear(_PRODUCT, _PRODUCT, _PRODUCT) / best
 
