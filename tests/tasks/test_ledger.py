@@ -57,14 +57,15 @@ def test_retrieval_starts_from_the_pretrained_itm_head(tiny_inputs: Path, tmp_pa
 
 
 def test_answers_are_the_frequent_ones_of_train_or_a_files(tmp_path: Path) -> None:
-    records = [{"answers": ["red"] * 6 + ["Blue."] * 4}, {"answers": ["red"] * 3 + ["blue"] * 5 + ["one", "two"]}]
+    commons = ["red"] * 9 + ["Blue.", "blue"] * 5 + ["two"] * 8
+    records = [{"answer": common, "answers": ["one"] * 10} for common in commons]
     task = bare(
         Vqa,
         config=config.Vqa(optimisation=OPTIMISATION),
-        rows={"train": [0, 1]}.__getitem__,
+        rows={"train": range(len(records))}.__getitem__,
         record=records.__getitem__,
     )
-    assert task.answers == ["blue", "red"]  # nine each, normalised; "one" and "two" are rare
+    assert task.answers == ["blue", "red"]  # ten and nine questions, normalised; "2" is rare
     (tmp_path / "answers.json").write_text(json.dumps(["no", "yes"]))
     task = bare(
         Vqa,
