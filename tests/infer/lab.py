@@ -76,6 +76,7 @@ def _experiment() -> Experiment:
     tasks["grounding"] |= {"layer": LAYER, "lengths": {"words": 14, "phrases": 3, "regions": 3, "tags": 6}}
     for table in ("questions", "entailment", "phrase_boxes"):
         value["data"][table] = {"format": "vqa_v2"}  # never read: the tables are written here
+    value["data"]["name"] = "toy"  # the prefix of the world's ids
     value["model"] |= {"multimodal_layers": 3, "dropout": 0.0}
     return Experiment.model_validate(value | {"tasks": tasks})
 
