@@ -9,9 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from vlp.cli.leaks import leaks
 from vlp.cli.options import ConfigPath, Overrides, experiment
 
 app = typer.Typer()
+app.command()(leaks)
 
 
 @app.command()

@@ -14,6 +14,10 @@ app = typer.Typer()
 Tables = Annotated[Path, typer.Option(help="Folder of the tables.")]
 CorpusFile = Annotated[Path, typer.Option(help="corpus.h5.")]
 RegionFile = Annotated[Path, typer.Option(help="Region store.")]
+LeaksFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder of `vlp data leaks`: images to leave out; without it models do not say what they saw."),
+]
 VocabularyFolder = Annotated[Path, typer.Option(help="Folder with phrases.json and tokenizer/.")]
 
 
@@ -28,6 +32,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Model directory to write.")],
     run_dir: Annotated[Path, typer.Option(help="Checkpoints and journal.")],
     init: Annotated[Path | None, typer.Option(help="Model directory to start from.")] = None,
+    leaks: LeaksFolder = None,
     detector: Annotated[
         Path | None, typer.Option(help="The detector of the regions, to go along in the model directory.")
     ] = None,
@@ -42,12 +47,13 @@ def run(
     e = experiment(config, overrides)
     if stage not in ("stage1", "stage2"):
         raise typer.BadParameter("stage1 or stage2", param_hint="--stage")
-    paths = Paths(tables, corpus, regions, vocabulary)
+    paths = Paths(tables, corpus, regions, vocabulary, leaks)
     options = getattr(e.pretraining, stage)
     if options is None:
         raise typer.BadParameter("the experiment has no stage 1", param_hint="--stage")
     inputs = {"corpus": corpus, "regions": regions, "vocabulary": vocabulary} | ({"init": init} if init else {})
     inputs |= {"detector": detector} if detector else {}
+    inputs |= {"leaks": leaks} if leaks else {}
     params = {"optimisation": options.model_dump(), "model": e.model.model_dump()}
     with track(
         e,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vlp.cli.options import ConfigPath, Overrides, experiment
-from vlp.cli.pretrain import CorpusFile, RegionFile, Tables, VocabularyFolder
+from vlp.cli.pretrain import CorpusFile, LeaksFolder, RegionFile, Tables, VocabularyFolder
 
 app = typer.Typer()
 
@@ -28,6 +28,7 @@ def finetune(
     init: Annotated[Path, typer.Option(help="Pre-trained model directory.")],
     out: Annotated[Path, typer.Option(help="Model directory to write.")],
     run_dir: Annotated[Path, typer.Option(help="Checkpoints and journal.")],
+    leaks: LeaksFolder = None,
     overrides: Overrides = None,
 ) -> None:
     """Fine-tune on train, selecting on val."""
@@ -42,7 +43,7 @@ def finetune(
         "experiment": e,
         "task": task,
         "variant": variant,
-        "paths": Paths(tables, corpus, regions, vocabulary),
+        "paths": Paths(tables, corpus, regions, vocabulary, leaks),
         "init": init,
         "out": out,
         "run_dir": run_dir,
@@ -75,6 +76,7 @@ def predict(
     vocabulary: VocabularyFolder,
     model: Annotated[Path, typer.Option(help="Model directory.")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    leaks: LeaksFolder = None,
     overrides: Overrides = None,
 ) -> None:
     """Write the predictions of a model on a split."""
@@ -91,7 +93,7 @@ def predict(
         params={"split": split},
         tags={"stage": "prediction", "task": task, "variant": variant},
     ) as tracked:
-        paths = Paths(tables, corpus, regions, vocabulary)
+        paths = Paths(tables, corpus, regions, vocabulary, leaks)
         for key, value in work(e, task, variant, split, paths, model, out).items():
             if isinstance(value, int | float):
                 tracked.metric(key, value)

@@ -75,6 +75,18 @@ class Source(Part):
     """Role -> path; `{split}` stands for each source split. Roles: see the reader in `vlp/data/readers`."""
 
 
+class Exclusion(Part):
+    """Images of evaluations that pre-training must not have (docs/data.md, No leaks)."""
+
+    policy: Literal["as_paper", "strict", "none"] = Field(default="as_paper", json_schema_extra=stated("paper 4.1"))
+    """as_paper: val and test of captions (Karpathy's COCO, Flickr30k), entailment and grounding; strict: also those of
+    VQA and referring expressions; none."""
+    on_leak: Literal["remove", "stop"] = Field(default="remove", json_schema_extra=stated("ours"))
+    """remove: pre-training leaves them out; stop: their list ends the command."""
+    not_hashed: dict[str, str] = Field(default={}, json_schema_extra=stated("local"))
+    """Data set -> why its pictures are compared by their ids alone, not by looks."""
+
+
 class DataSet(Part):
     """One data set: its images with their texts, and what is annotated on them."""
 
@@ -111,6 +123,7 @@ class Data(DataSet):
     corpus: Literal["paper_named", "vinvl_large", "available"] | None = None
     """What the sets are compared with, part by part (`vlp/data/presets.py`). The first two want all their parts in
     `sets`; available: sets whose files are not on disk are left out and told."""
+    exclusion: Exclusion = Exclusion()
     on_bad_record: Literal["skip", "stop"] = "skip"
     """A bad record is skipped, counted and reported, or ends the command."""
 

@@ -17,7 +17,7 @@ from vlp.files import atomic, read_json, sha256, write_json, write_text
 from vlp.models.mvptr import Architecture, Head, Mvptr
 
 WEIGHTS = "model.safetensors"
-COMPANIONS = ("tokenizer", "phrases.json", "inputs.json", "detector", "README.md")
+COMPANIONS = ("tokenizer", "phrases.json", "inputs.json", "seen.parquet", "detector", "README.md")
 """What a model directory holds beside config and weights."""
 TRANSFORMERS = {"model_type": "mvptr", "architectures": ["MvptrModel"]}
 """Keys of config.json by which transformers' Auto classes find the model (auto.py)."""

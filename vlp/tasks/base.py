@@ -151,6 +151,11 @@ class TrainSamples:
         self.task, self.rows = task, task.rows("train")
 
     @property
+    def images(self) -> set[str]:
+        """What is trained on."""
+        return set(self.task.image_ids(self.rows))
+
+    @property
     def lengths(self) -> np.ndarray:
         return self.task.collator.text_lengths(self.rows)
 

@@ -16,7 +16,7 @@ from vlp.tasks import make
 from vlp.tasks.base import TrainSamples, check_fits
 from vlp.training.inputs import Inputs, Paths
 from vlp.training.loop import Selection, train
-from vlp.training.pretrain import finish, new_model
+from vlp.training.pretrain import Seen, finish, new_model
 
 
 def finetune(
@@ -42,8 +42,10 @@ def finetune(
     settings = job.config.model_dump() | {"variants": None}
     fingerprint = inputs.fingerprint(task, variant, settings, experiment.seed, start)
     selection = Selection(lambda: job.score(job.selection_predictions(model)), job.config.evaluations)
-    result = train(job.step(model), model, TrainSamples(job), o, run_dir, experiment.seed, fingerprint, selection)
-    finish(model, out, run_dir, inputs, {"init": start}, job.describe(model), carried.of(init))
+    samples = TrainSamples(job)
+    result = train(job.step(model), model, samples, o, run_dir, experiment.seed, fingerprint, selection)
+    seen = Seen(task, samples.images, None if variant == "scratch" else init)
+    finish(model, out, run_dir, inputs, {"init": start}, job.describe(model), carried.of(init), seen)
     return result
 
 

@@ -23,6 +23,8 @@ class Paths:
     corpus: Path
     regions: Path
     vocabulary: Path
+    leaks: Path | None = None
+    """Folder of `vlp data leaks`; None: no image is left out, and models do not say what they have seen."""
 
 
 class Inputs:
@@ -62,6 +64,22 @@ class Inputs:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.of(self.paths.vocabulary / "tokenizer" / "tokenizer.json", self.rows)
+
+    @cached_property
+    def excluded(self) -> set[str]:
+        """Images that pre-training leaves out, as evaluations have them."""
+        from vlp.data.leaks.check import excluded
+
+        return set() if self.paths.leaks is None else excluded(self.paths.leaks)
+
+    def record_seen(self, out: Path, phase: str, image_ids: set[str], init: Path | None) -> dict[str, Any] | None:
+        """Write into the model directory `out` which images it has seen (`vlp/data/leaks/seen.py`)."""
+        from vlp.data.leaks import identity, seen
+
+        if self.paths.leaks is None:
+            return None
+        file = self.paths.leaks / identity.FILE
+        return seen.record(out, phase, identity.of_images(identity.read(file), image_ids, file), init)
 
     @property
     def region_size(self) -> int:

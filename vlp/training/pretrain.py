@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from vlp.batching.order import DROPOUT, generator
 from vlp.config import Experiment
 from vlp.config.model import Masking
 from vlp.config.training import Optimisation
+from vlp.data.leaks.seen import PRETRAINING
 from vlp.errors import InputError
 from vlp.models import directory
 from vlp.models.initialise import copy_bert, set_phrase_rows
@@ -28,14 +31,37 @@ from vlp.training.schedule import hardness, steps
 from vlp.training.steps import PretrainingStep
 
 
+@dataclass(frozen=True)
+class Seen:
+    """The images of a training, for the list in the model directory."""
+
+    phase: str
+    """`pretraining`, or a task."""
+    image_ids: set[str]
+    init: Path | None
+    """The model whose images are seen as well."""
+
+
 class CaptionPairs:
     """Pairs of a train caption and its image, masked."""
 
-    def __init__(self, collator: Collator, rates: Masking, seed: int, o: Optimisation) -> None:
+    def __init__(
+        self, collator: Collator, rates: Masking, seed: int, o: Optimisation, excluded: Set[str] = frozenset()
+    ) -> None:
+        """`excluded`: images that are left out, with all their texts."""
         self.collator, self.rates, self.seed, self.optimisation = collator, rates, seed, o
-        self.rows = np.flatnonzero(np.asarray(collator.texts.splits) == "train")
+        texts = collator.texts
+        kept = [split == "train" and i not in excluded for split, i in zip(texts.splits, texts.image_ids, strict=True)]
+        self.rows = np.flatnonzero(kept)
         if not len(self.rows):
-            raise InputError("corpus", "holds no train caption.", "Check the splits of the captions table.")
+            raise InputError(
+                "corpus", "holds no train caption.", "Check the splits of the captions table, and data.exclusion."
+            )
+
+    @property
+    def images(self) -> set[str]:
+        """What is trained on."""
+        return {self.collator.texts.image_ids[row] for row in self.rows}
 
     @property
     def lengths(self) -> np.ndarray:
@@ -92,7 +118,7 @@ def pretrain(
     step_module = PretrainingStep(model, o.losses, o.contrast_group, o.wpg_negatives)
     # Streams of the two stages differ, or stage 2 would see stage 1's masks and order again.
     seed = e.seed * 1000 + int(stage[-1])
-    source = CaptionPairs(inputs.collator("captions"), e.masking, seed, o)
+    source = CaptionPairs(inputs.collator("captions"), e.masking, seed, o, inputs.excluded)
     start = directory.digest(init) if init is not None else e.model.model_dump_json()
     fingerprint = inputs.fingerprint(
         stage,
@@ -103,12 +129,13 @@ def pretrain(
         inputs.tag_source,
         seed,
         start,
+        sorted(inputs.excluded),
     )
     result = train(step_module, model, source, o, run_dir, seed, fingerprint)
     lineage = {"init": directory.digest(init) if init else "none"}
     detector = detector or (carried.of(init) if init else None)
     trained = {"objectives": list(o.losses), "tag_source": inputs.tag_source}
-    finish(model, out, run_dir, inputs, lineage, trained, detector)
+    finish(model, out, run_dir, inputs, lineage, trained, detector, Seen(PRETRAINING, source.images, init))
     return result
 
 
@@ -120,12 +147,14 @@ def finish(
     lineage: dict[str, str],
     trained: dict[str, Any],
     detector: Path | None,
+    seen: Seen,
 ) -> None:
     """Write the model directory; then the checkpoints have done their work.
 
     Args:
         trained: what `inputs.json` says of the training: its objectives; a task's answers and grounding layer.
         detector: to go along in the directory.
+        seen: the images of this training.
     """
     from vlp.files import sha256
 
@@ -134,6 +163,8 @@ def finish(
         digests = {"corpus": sha256(p.corpus), "regions": sha256(p.regions), "vocabulary": sha256(p.vocabulary)}
         (out / directory.WEIGHTS).unlink(missing_ok=True)  # until the weights are new, the folder is not whole
         described = inputs.describe() | {"detector": carried.carry(out, inputs.store.facts, detector)} | trained
+        out.mkdir(parents=True, exist_ok=True)
+        described |= {"seen": inputs.record_seen(out, seen.phase, seen.image_ids, seen.init)}
         directory.save(model.float(), out, p.vocabulary, described, lineage | digests)
         shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
         for name in ("best.safetensors", "best.json"):

@@ -32,3 +32,26 @@ rule tables:
         tables=subpath(output[0], parent=True),
     shell:
         "{params.vlp} data read --config {params.config} --out {params.tables} > {log} 2>&1"
+
+
+# Images of pre-training that are images of an evaluation: pre-training leaves them out, or the rule fails with the list.
+LEAKS = [at("leaks/identity.parquet"), at("leaks/shared.parquet")]
+
+
+rule leaks:
+    input:
+        expand(at("tables/{table}.parquet"), table=TABLES),
+    output:
+        LEAKS,
+        at("leaks/leaks.json"),
+    log:
+        at("logs/leaks.log"),
+    conda:
+        "../../envs/vlp.yaml"
+    params:
+        **CALL,
+        part=part("data"),
+        tables=subpath(input[0], parent=True),
+        leaks=subpath(output[0], parent=True),
+    shell:
+        "{params.vlp} data leaks --config {params.config} --tables {params.tables} --out {params.leaks} > {log} 2>&1"

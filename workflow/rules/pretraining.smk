@@ -2,7 +2,7 @@
 # fails, and the next try goes on from them.
 INPUTS = (
     f"--tables {at('tables')} --corpus {at('corpus/corpus.h5')} --regions {at('regions/regions.h5')} "
-    f"--vocabulary {at('vocabulary')}"
+    f"--vocabulary {at('vocabulary')} --leaks {at('leaks')}"
 )
 PRETRAINING_PARTS = (
     "seed",
@@ -33,6 +33,7 @@ if TWO_STAGES:
             at("corpus/corpus.h5"),
             at("regions/regions.h5"),
             at("vocabulary/phrases.json"),
+            LEAKS,
             **DETECTOR,
         output:
             at(f"models/stage1/{MODEL}"),
@@ -58,6 +59,7 @@ rule stage2:
         at("corpus/corpus.h5"),
         at("regions/regions.h5"),
         at("vocabulary/phrases.json"),
+        LEAKS,
         **START,
     output:
         at(f"models/stage2/{MODEL}"),

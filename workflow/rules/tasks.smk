@@ -4,6 +4,7 @@ rule finetune:
         at("corpus/corpus.h5"),
         at("regions/regions.h5"),
         at("vocabulary/phrases.json"),
+        LEAKS,
         expand(at("tables/{table}.parquet"), table=TABLES),
         init=PRETRAINED,
     output:
@@ -29,6 +30,7 @@ rule predict:
     input:
         at("corpus/corpus.h5"),
         at("regions/regions.h5"),
+        LEAKS,
         expand(at("tables/{table}.parquet"), table=TABLES),
         model=model_of,
     output:
