@@ -24,6 +24,7 @@ def results(
     statistics: Annotated[Path, typer.Option(help="statistics.json to write.")],
     regions: Annotated[Path | None, typer.Option(help="Region store: gives the box prior of grounding.")] = None,
     bounds: Annotated[Path | None, typer.Option(help="Rows of vlp regions bound, to stand among the results.")] = None,
+    leaks: Annotated[Path | None, typer.Option(help="Folder of `vlp data leaks`: whether images were seen.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Evaluate every prediction that the config asks for: one row per number, with interval, chance and blind."""
@@ -35,6 +36,7 @@ def results(
     here = experiment(config, overrides)
     inputs = {"predictions": predictions, "quality": quality, "tables": tables}
     inputs |= {} if bounds is None else {"bounds": bounds}
+    inputs |= {} if leaks is None else {"leaks": leaks}
     outputs = {"results": out, "costs": costs, "statistics": statistics}
     with track(here, rule="results", inputs=inputs, outputs=outputs, tags={"stage": "results"}) as run:
         store = None
@@ -44,7 +46,7 @@ def results(
             store = RegionStore(regions)
         limits = [] if bounds is None else rows.read(bounds)
         detector = here.folder / "detector" / "detector.safetensors"
-        found = rows.collect(here, predictions, quality, models, tables, store, detector) + limits
+        found = rows.collect(here, predictions, quality, models, tables, store, detector, leaks) + limits
         rows.write(out, found)
         rows.write_costs(costs, rows.costs(here.folder))
         write_json(statistics, counts.collect(here, tables, quality, store))

@@ -16,6 +16,7 @@ from vlp.config import Experiment
 from vlp.errors import InputError
 from vlp.files import read_json, sha256, write_text
 from vlp.report import published
+from vlp.report.seen import DETECTION, UNKNOWN, Marks
 from vlp.tracking import journal as journals
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class Row:
     seed: int
     checkpoint_sha256: str
     data_sha256: str
+    seen_by_model: str = UNKNOWN
+    seen_by_detector: str = UNKNOWN
+    """Whether the row's images were trained on; the words are told in `vlp/report/seen.py`."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -115,6 +119,7 @@ def collect(
     tables: str | Path,
     regions: RegionStore | None = None,
     detector: str | Path | None = None,
+    leaks: str | Path | None = None,
 ) -> list[Row]:
     """All rows of an experiment.
 
@@ -122,11 +127,13 @@ def collect(
         predictions, models, tables: folders of the experiment.
         quality: the regions' quality.json.
         detector: the trained detector's weights, for the detection rows' digest.
+        leaks: folder of `vlp data leaks`; None: whether images were seen is unknown.
 
     Raises:
         InputError: a task and variant that the config asks for has no predictions, or a file is damaged.
     """
     rows: list[Row] = []
+    marks = Marks(experiment, Path(tables), Path(leaks) if leaks else None)
     for task in TASKS:
         settings = getattr(experiment.tasks, task)
         if settings is None:
@@ -134,9 +141,9 @@ def collect(
         variants = [*settings.variants, *(["pretrained"] if task == "grounding" else [])]
         for split in _splits(Path(predictions), task, variants):
             rows += _task_rows(
-                experiment, task, variants, split, Path(predictions), Path(models), Path(tables), regions
+                experiment, task, variants, split, Path(predictions), Path(models), Path(tables), regions, marks
             )
-    rows += _detection_rows(experiment, quality, Path(tables), detector)
+    rows += _detection_rows(experiment, quality, Path(tables), detector, marks)
     rows += _server_rows(experiment)
     rows += _coverage_rows(experiment, Path(tables))
     return rows
@@ -214,6 +221,7 @@ def _task_rows(
     models: Path,
     tables: Path,
     regions: RegionStore | None,
+    marks: Marks,
 ) -> Iterator[Row]:
     from vlp.data.tables import table_path
     from vlp.tasks.evaluation import TABLES, evaluate
@@ -229,6 +237,7 @@ def _task_rows(
         folder = (experiment.start_from or models / "stage2") if pretrained else models / f"{task}.{variant}"
         model = folder / "model.safetensors"
         checkpoint = sha256(model) if model.exists() else ""
+        seen = marks.model(model.parent, task, split), marks.detector(task, split)
         for measure in found:
             exchanged = blind.get((measure.protocol, measure.metric)) if variant == "full" else None
             yield _row(
@@ -241,11 +250,12 @@ def _task_rows(
                 blind=measure.blind if exchanged is None else exchanged,
                 checkpoint=checkpoint,
                 data=data,
+                seen=seen,
             )
 
 
 def _detection_rows(
-    experiment: Experiment, quality: str | Path, tables: Path, detector: str | Path | None
+    experiment: Experiment, quality: str | Path, tables: Path, detector: str | Path | None, marks: Marks
 ) -> Iterator[Row]:
     """Recall and precision of the detector on each split but train: shares in [0, 1] there, percent here."""
     from vlp.data.tables import table_path
@@ -257,6 +267,7 @@ def _detection_rows(
     for split, found in split_quality(read_json(quality)).items():
         if split not in SPLITS:
             continue
+        seen = marks.detector(DETECTION, split)
         for metric, over in (("recall", "objects"), ("precision", "detections"), ("recall_any_class", "objects")):
             value = found.get(metric)
             if value is None or not math.isfinite(value):
@@ -268,11 +279,12 @@ def _detection_rows(
                 measure,
                 variant="full",
                 stage="detector",
-                task="detection",
+                task=DETECTION,
                 split=split,
                 blind=None,
                 checkpoint=checkpoint,
                 data=data,
+                seen=(seen, seen),
             )
 
 
@@ -297,6 +309,7 @@ def _row(
     blind: float | None,
     checkpoint: str,
     data: str,
+    seen: tuple[str, str],
 ) -> Row:
     settings = getattr(experiment.tasks, task, None)
     dataset = (settings.dataset if settings is not None else None) or experiment.data.name
@@ -322,6 +335,8 @@ def _row(
         seed=experiment.seed,
         checkpoint_sha256=checkpoint,
         data_sha256=data,
+        seen_by_model=seen[0],
+        seen_by_detector=seen[1],
     )
 
 

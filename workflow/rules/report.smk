@@ -11,6 +11,7 @@ rule results:
     input:
         PREDICTIONS,
         expand(at("tables/{table}.parquet"), table=TABLES),
+        LEAKS,
         images=at("tables/images.parquet"),
         regions=at("regions/regions.h5"),
         quality=at("regions/quality.json"),
@@ -30,10 +31,11 @@ rule results:
         predictions=subpath(input[0], parent=True),
         models=at("models"),
         tables=subpath(input.images, parent=True),
+        leaks=at("leaks"),
         bounds=" ".join(f"--bounds {path}" for path in BOUNDS),
     shell:
         "{params.vlp} report results --config {params.config} --predictions {params.predictions} --quality {input.quality} "
-        "--models {params.models} --tables {params.tables} --regions {input.regions} --out {output.results} "
+        "--models {params.models} --tables {params.tables} --regions {input.regions} --leaks {params.leaks} --out {output.results} "
         "--costs {output.costs} --statistics {output.statistics} {params.bounds} > {log} 2>&1"
 
 
