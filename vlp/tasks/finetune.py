@@ -43,8 +43,9 @@ def finetune(
     fingerprint = inputs.fingerprint(task, variant, settings, experiment.seed, start)
     selection = Selection(lambda: job.score(job.selection_predictions(model)), job.config.evaluations)
     samples = TrainSamples(job)
+    images = inputs.identity(samples.images)
     result = train(job.step(model), model, samples, o, run_dir, experiment.seed, fingerprint, selection)
-    seen = Seen(task, samples.images, None if variant == "scratch" else init)
+    seen = Seen(task, images, None if variant == "scratch" else init)
     finish(model, out, run_dir, inputs, {"init": start}, job.describe(model), carried.of(init), seen)
     return result
 

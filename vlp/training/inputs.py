@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,8 @@ from vlp.config.phrases import Lengths
 from vlp.files import read_json, sha256
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from vlp.regions.store import TagSource
 
 
@@ -72,14 +75,18 @@ class Inputs:
 
         return set() if self.paths.leaks is None else excluded(self.paths.leaks)
 
-    def record_seen(self, out: Path, phase: str, image_ids: set[str], init: Path | None) -> dict[str, Any] | None:
-        """Write into the model directory `out` which images it has seen (`vlp/data/leaks/seen.py`)."""
-        from vlp.data.leaks import identity, seen
+    def identity(self, image_ids: Collection[str]) -> pa.Table | None:
+        """Who these images are, to compare them with those of others; None: there is no `leaks` folder.
+
+        Raises:
+            InputError: one of them was not looked at.
+        """
+        from vlp.data.leaks import identity
 
         if self.paths.leaks is None:
             return None
         file = self.paths.leaks / identity.FILE
-        return seen.record(out, phase, identity.of_images(identity.read(file), image_ids, file), init)
+        return identity.of_images(identity.read(file), image_ids, file)
 
     @property
     def region_size(self) -> int:

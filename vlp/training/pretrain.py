@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 import torch.distributed as dist
 
@@ -18,7 +19,7 @@ from vlp.batching.order import DROPOUT, generator
 from vlp.config import Experiment
 from vlp.config.model import Masking
 from vlp.config.training import Optimisation
-from vlp.data.leaks.seen import PRETRAINING
+from vlp.data.leaks.seen import PRETRAINING, record
 from vlp.errors import InputError
 from vlp.models import directory
 from vlp.models.initialise import copy_bert, set_phrase_rows
@@ -37,7 +38,8 @@ class Seen:
 
     phase: str
     """`pretraining`, or a task."""
-    image_ids: set[str]
+    images: pa.Table | None
+    """Their identities; None: not known, so the model does not say what it has seen."""
     init: Path | None
     """The model whose images are seen as well."""
 
@@ -131,11 +133,12 @@ def pretrain(
         start,
         sorted(inputs.excluded),
     )
+    images = inputs.identity(source.images)
     result = train(step_module, model, source, o, run_dir, seed, fingerprint)
     lineage = {"init": directory.digest(init) if init else "none"}
     detector = detector or (carried.of(init) if init else None)
     trained = {"objectives": list(o.losses), "tag_source": inputs.tag_source}
-    finish(model, out, run_dir, inputs, lineage, trained, detector, Seen(PRETRAINING, source.images, init))
+    finish(model, out, run_dir, inputs, lineage, trained, detector, Seen(PRETRAINING, images, init))
     return result
 
 
@@ -164,7 +167,7 @@ def finish(
         (out / directory.WEIGHTS).unlink(missing_ok=True)  # until the weights are new, the folder is not whole
         described = inputs.describe() | {"detector": carried.carry(out, inputs.store.facts, detector)} | trained
         out.mkdir(parents=True, exist_ok=True)
-        described |= {"seen": inputs.record_seen(out, seen.phase, seen.image_ids, seen.init)}
+        described |= {"seen": None if seen.images is None else record(out, seen.phase, seen.images, seen.init)}
         directory.save(model.float(), out, p.vocabulary, described, lineage | digests)
         shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
         for name in ("best.safetensors", "best.json"):
