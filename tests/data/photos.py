@@ -20,7 +20,7 @@ def photo(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
         field = np.fft.ifft2(noise / np.maximum(frequency, 1) ** 1.2).real
         field[:, : width // 3] += random.normal() * field.std()
         field[height // 2 :, width // 2 :] += random.normal() * field.std()
-        channels.append(127 + 50 * (field - field.mean()) / field.std())
+        channels.append(127 + 50 * (field - field.mean()) / max(field.std(), 1e-9))
     return Image.fromarray(np.clip(np.stack(channels, axis=-1), 0, 255).astype(np.uint8))
 
 

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from vlp.cli.fetch import fetch
 from vlp.cli.leaks import leaks
 from vlp.cli.options import ConfigPath, Overrides, experiment
 
 app = typer.Typer()
 app.command()(leaks)
+app.command()(fetch)
 
 
 @app.command()
