@@ -70,7 +70,8 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
+    digits = 2 - math.floor(math.log10(power))  # of the step, however small it is
+    return [round(i * step, digits) for i in range(first, max(last, first + 1) + 1)]
 
 
 def bar(
