@@ -46,7 +46,7 @@ def results(
             store = RegionStore(regions)
         limits = [] if bounds is None else rows.read(bounds)
         detector = here.folder / "detector" / "detector.safetensors"
-        found = rows.collect(here, predictions, quality, models, tables, store, detector, leaks) + limits
+        found = rows.collect(here, predictions, quality, models, tables, store, detector, leaks, limits)
         rows.write(out, found)
         rows.write_costs(costs, rows.costs(here.folder))
         write_json(statistics, counts.collect(here, tables, quality, store))

@@ -120,6 +120,7 @@ def collect(
     regions: RegionStore | None = None,
     detector: str | Path | None = None,
     leaks: str | Path | None = None,
+    bounds: Sequence[Row] = (),
 ) -> list[Row]:
     """All rows of an experiment.
 
@@ -128,6 +129,7 @@ def collect(
         quality: the regions' quality.json.
         detector: the trained detector's weights, for the detection rows' digest.
         leaks: folder of `vlp data leaks`; None: whether images were seen is unknown.
+        bounds: rows of `vlp regions bound`, to stand among the others; of these only the detector saw images.
 
     Raises:
         InputError: a task and variant that the config asks for has no predictions, or a file is damaged.
@@ -146,6 +148,7 @@ def collect(
     rows += _detection_rows(experiment, quality, Path(tables), detector, marks)
     rows += _server_rows(experiment)
     rows += _coverage_rows(experiment, Path(tables))
+    rows += [replace(row, seen_by_model="no", seen_by_detector=marks.detector(row.task, row.split)) for row in bounds]
     return rows
 
 
@@ -309,7 +312,7 @@ def _row(
     blind: float | None,
     checkpoint: str,
     data: str,
-    seen: tuple[str, str],
+    seen: tuple[str, str] = (UNKNOWN, UNKNOWN),
 ) -> Row:
     settings = getattr(experiment.tasks, task, None)
     dataset = (settings.dataset if settings is not None else None) or experiment.data.name

@@ -2,8 +2,10 @@
 # fails, and the next try goes on from them.
 INPUTS = (
     f"--tables {at('tables')} --corpus {at('corpus/corpus.h5')} --regions {at('regions/regions.h5')} "
-    f"--vocabulary {at('vocabulary')} --leaks {at('leaks')}"
+    f"--vocabulary {at('vocabulary')}"
 )
+# What trains or is evaluated knows which images evaluations have.
+WATCHED = f"{INPUTS} --leaks {at('leaks')}"
 PRETRAINING_PARTS = (
     "seed",
     "lengths",
@@ -44,7 +46,7 @@ if TWO_STAGES:
         threads: threads_of("pretraining")
         params:
             **CALL,
-            inputs=INPUTS,
+            inputs=WATCHED,
             part=part("pretraining.stage1", *PRETRAINING_PARTS),
             model=subpath(output[0], parent=True),
             run=at("runs/stage1"),
@@ -70,7 +72,7 @@ rule stage2:
     threads: threads_of("pretraining")
     params:
         **CALL,
-        inputs=INPUTS,
+        inputs=WATCHED,
         part=part("pretraining.stage2", *PRETRAINING_PARTS),
         start=lambda wildcards, input: (
             f"--init {Path(input.init).parent}"

@@ -16,7 +16,7 @@ rule finetune:
     threads: threads_of("finetuning")
     params:
         **CALL,
-        inputs=INPUTS,
+        inputs=WATCHED,
         part=part("tasks.{task}", "seed", "launch.finetuning"),
         init=subpath(input.init, parent=True),
         model=subpath(output[0], parent=True),
@@ -42,7 +42,7 @@ rule predict:
     threads: SETTINGS["launch"]["cpu_threads"]
     params:
         **CALL,
-        inputs=INPUTS,
+        inputs=WATCHED,
         part=part("tasks.{task}", "launch.cpu_threads"),
         model=subpath(input.model, parent=True),
     shell:
