@@ -17,7 +17,7 @@ VINVL = {"source": "pretrained", "pretrained": {"name": "vinvl_readme", "weights
 
 
 def experiment(regions: dict[str, Any]) -> Experiment:
-    data = {"name": "x", "root": ".", "captions": {"format": "karpathy"}, "objects": {"format": "coco_instances"}}
+    data = {"name": "coco", "root": ".", "captions": {"format": "karpathy"}, "objects": {"format": "coco_instances"}}
     return build({"name": "x", "data": data, "regions": regions, "pretraining": {"stage2": STAGE}}, "test")
 
 

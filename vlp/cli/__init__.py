@@ -15,6 +15,7 @@ GROUPS = {
     "task": "fine-tune, predict",
     "evaluate": "the measures of a predictions file",
     "estimate": "FLOPs, hours, memory and disk of an experiment before it is run",
+    "doctor": "what is there, what is missing, what an experiment needs",
     "models": "checkpoints of the released code: import, export",
     "infer": "a model on one image and one text: fill masks, score, ground, draw",
     "search": "find images by a text, texts by an image, with a trained model",

@@ -34,9 +34,9 @@ def estimate(
     """Print FLOPs, hours, memory and disk of each stage; nothing is run and no data is needed."""
     from vlp.training import estimate as estimates
 
-    e = _experiment(config, overrides or [])
+    e = without_paths(config, overrides or [])
     machines = estimates.Machines.parse(gpus)
-    counts = _read(e) | _given(count or [])
+    counts = known_counts(e) | _given(count or [])
     print(f"{e.name} on {machines.count} x {machines.name}, at {estimates.UTILISATION:.0%} of its peak rate (assumed)")
     print(
         f"mean lengths (assumed but for phrases): {estimates.WORDS:g} words, {estimates.PHRASES:g} phrases, "
@@ -49,7 +49,7 @@ def estimate(
         print(f"  {name:22}{shown}")
 
 
-def _experiment(config: Path, overrides: list[str]) -> Experiment:
+def without_paths(config: Path, overrides: list[str]) -> Experiment:
     """Nothing is read from the data, so paths that have no default need not be named."""
     value = read(config, overrides)
     data, regions = value.get("data"), value.get("regions")
@@ -84,7 +84,7 @@ def _print_stages(costs: list[Cost], machines: Machines) -> None:
         print(f"  {c.name:12}" + ", ".join(f"{part} {share:.2%}" for part, share in c.shares.items()))
 
 
-def _read(e: Experiment) -> dict[str, int]:
+def known_counts(e: Experiment) -> dict[str, int]:
     """Counts of the tables, once `vlp data read` has written them."""
     from vlp.files import read_json
 

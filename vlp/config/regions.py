@@ -63,7 +63,7 @@ class Extraction(Part):
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
 
 
-DataSet = Literal["coco", "vg", "openimages", "objects365"]
+TrainingData = Literal["coco", "vg", "openimages", "objects365"]
 
 
 class Regions(Part):
@@ -76,7 +76,7 @@ class Regions(Part):
     tsv: Path | None = Field(default=None, json_schema_extra=stated("local"))
     """Folder with features.tsv and predictions.tsv, for `vinvl_tsv`; with several data sets one such folder for each
     lies in it, under the set's name."""
-    trained_on: list[DataSet] | None = Field(default=None, json_schema_extra=stated("local"))
+    trained_on: list[TrainingData] | None = Field(default=None, json_schema_extra=stated("local"))
     """Data sets that the detector of published features or weights is said to be trained on; None: what is known of its
     name. Results say which of their images are of these."""
     on_bad_image: Literal["skip", "stop"] = Field(default="skip", json_schema_extra=stated("local"))

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vlp.config import Experiment
-    from vlp.config.regions import DataSet
+    from vlp.config.regions import TrainingData
 
 UNKNOWN = "unknown"
 DETECTION = "detection"
 TABLES = {task: table for table, task in check.TASKS.items()} | {DETECTION: "objects"}
-TRAINED_ON: dict[str, tuple[DataSet, ...]] = {"vinvl": ("coco", "vg", "objects365", "openimages")}
+TRAINED_ON: dict[str, tuple[TrainingData, ...]] = {"vinvl": ("coco", "vg", "objects365", "openimages")}
 """Detector -> data sets its published weights were trained on (VinVL: its paper, section 2 and table 1)."""
 _ID = {"coco": "coco_id", "vg": "vg_id"}
 
@@ -41,9 +41,12 @@ class Marks:
         return identity.read(self._leaks / identity.FILE)
 
     def _images(self, task: str, split: str) -> pa.Table:
-        rows = read_table(self._tables, TABLES[task], split)
         assert self._leaks is not None
-        return identity.of_images(self._identity, set(rows["image_id"].to_pylist()), self._leaks / identity.FILE)
+        rows = read_table(self._tables, TABLES[task], split)["image_id"].to_pylist()
+        settings = getattr(self._experiment.tasks, task, None)
+        dataset = (settings.dataset if settings is not None else None) or self._experiment.data.name
+        own = {image_id for image_id in rows if identity.data_set(image_id) == dataset}
+        return identity.of_images(self._identity, own, self._leaks / identity.FILE)
 
     def model(self, model_dir: Path, task: str, split: str) -> str:
         """Of the images of a task's split."""

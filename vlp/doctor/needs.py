@@ -1,0 +1,31 @@
+"""How many rows an experiment will have, for the estimate of its needs: from the tables, else from what is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vlp.config import Experiment
+
+
+def counts(experiment: Experiment) -> dict[str, int]:
+    """Train rows of each table, `images`: of all splits. Of tables not read yet: what the generator's dials give, or
+    the images that the corpus is published with; tables that nothing is known of are left out."""
+    from vlp.cli.estimate import known_counts
+    from vlp.data.presets import PRESETS
+
+    if read := known_counts(experiment):
+        return read
+    data = experiment.data
+    if (dials := data.generator) is not None:
+        train = dials.train_images
+        return {
+            "images": train + dials.val_images + dials.test_images,
+            "captions": train * dials.captions_per_image,
+            "questions": train * dials.questions_per_image,
+            "entailment": train * dials.hypotheses_per_image,
+            "grounding": train * dials.captions_per_image,
+        }
+    parts = PRESETS[data.corpus] if data.corpus else ()
+    images = {name: max(p.images for p in parts if p.set == name) for name in {p.set for p in parts}}
+    return {"images": sum(images.values())} if images else {}
