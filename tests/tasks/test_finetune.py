@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.tasks import lab as making
 from vlp.config.launch import Resources
+from vlp.data.leaks import seen
+from vlp.data.leaks.identity import FILE, IDENTITY, read
 from vlp.errors import InputError
 from vlp.files import read_json, write_json
 from vlp.launch import run
@@ -76,3 +79,47 @@ def test_a_model_of_other_inputs_is_refused(what: str, lab: Paths, start: Path, 
     with pytest.raises(InputError, match=wanted):
         predict(making.experiment(retrieval={}), "retrieval", "full", "test", paths, model, tmp_path / "p.parquet")
     assert not (tmp_path / "p.parquet").exists()
+
+
+@pytest.mark.parametrize("variant", ["full", "blind", "scratch"])
+def test_a_model_that_has_seen_test_images_is_refused_unless_told(
+    variant: str, lab: Paths, start: Path, tmp_path: Path
+) -> None:
+    paths, model = replace(lab, leaks=tmp_path), tmp_path / "start"
+    splits = dict(zip([f"t/{i:02}" for i in range(12)], making.SPLITS, strict=True))
+    images = [{"image_id": i, "split": s, "coco_id": i[2:]} for i, s in splits.items()]
+    pq.write_table(pa.Table.from_pylist(images, schema=IDENTITY), tmp_path / FILE)
+    shutil.copytree(start, model)
+    # Under other names two of the photographs: one of train, one of test.
+    used = [{"image_id": f"vg/{n}", "split": "train", "coco_id": f"{n:02}"} for n in (2, 10)]
+    said = seen.record(model, seen.PRETRAINING, pa.Table.from_pylist(used, schema=IDENTITY), None)
+    write_json(model / "inputs.json", read_json(model / "inputs.json") | {"seen": said})
+
+    def finetuned(choice: str) -> None:
+        e = making.experiment(entailment={"seen_test_images": choice})
+        out = tmp_path / choice
+        arguments = {"experiment": e, "task": "entailment", "variant": variant, "paths": paths, "init": model}
+        run(finetune, {**arguments, "out": out, "run_dir": out / "run"}, INLINE, out / "run", choice)
+
+    if variant == "scratch":  # it does not start from that model
+        finetuned("refuse")
+        return
+    with pytest.raises(InputError, match=r"seen 1 of the 3 test images of entailment in pre-training, such as t/10"):
+        finetuned("refuse")
+    finetuned("mark")
+    assert {m.evaluated for m in seen.seen(tmp_path / "mark", read(tmp_path / FILE)) or []} >= {"t/10"}
+    e = making.experiment(entailment={}), "entailment", variant
+    with pytest.raises(InputError, match="seen 1 of the 3 test images"):
+        predict(*e, "test", paths, tmp_path / "mark", tmp_path / "p.parquet")
+    predict(*e, "val", paths, tmp_path / "mark", tmp_path / "p.parquet")
+
+
+def test_asking_for_other_results_does_not_train_again() -> None:
+    def training(**own: object) -> dict[str, object]:
+        tasks = making.experiment(retrieval=own).tasks
+        assert tasks.retrieval is not None
+        return tasks.retrieval.of_training
+
+    plain = training()
+    assert training(folds=5, exhaustive=True, splits=["val", "test"], variants=["scratch"]) == plain
+    assert training(captions_reranked=3) != plain  # selection ranks no deeper

@@ -1,12 +1,14 @@
 """Downstream tasks (paper 4.2, A.3)."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from vlp.config.base import Part, stated
 from vlp.config.phrases import Lengths
 from vlp.config.training import Optimisation
+
+AFTER_TRAINING = {"variants", "splits", "seen_test_images", "folds", "exhaustive"}
 
 
 class Task(Part):
@@ -24,6 +26,14 @@ class Task(Part):
     scratch: without pre-training."""
     splits: list[Literal["val", "test"]] = Field(default=["test"], min_length=1, json_schema_extra=stated("local"))
     """Splits that results are given of; selection reads val whatever stands here."""
+    seen_test_images: Literal["refuse", "mark"] = Field(default="refuse", json_schema_extra=stated("ours"))
+    """What becomes of a model that has seen test images in pre-training: the task is refused, or goes on and its
+    results say how many (`seen_by_model`)."""
+
+    @property
+    def of_training(self) -> dict[str, Any]:
+        """The values that fine-tuning depends on: asking for other results does not train again."""
+        return self.model_dump(mode="json", exclude=AFTER_TRAINING)
 
 
 class Retrieval(Task):

@@ -131,6 +131,27 @@ def check_fits(model: Mvptr, inputs: Inputs, folder: Path) -> None:
         raise InputError(folder, problem, remedy)
 
 
+def check_unseen(task: Task, folder: Path) -> None:
+    """Raises InputError: the model of `folder` has seen test images of the task in pre-training, and that is refused.
+
+    Where a model does not say what it has seen nothing is known, and the results say so.
+    """
+    from vlp.data.leaks import seen
+
+    texts = task.collator.texts
+    tests = {image for image, split in zip(texts.image_ids, texts.splits, strict=True) if split == "test"}
+    images = task.inputs.identity(tests) if tests and task.config.seen_test_images == "refuse" else None
+    found = None if images is None else seen.seen(folder, images, {seen.PRETRAINING})
+    if not found:
+        return
+    names = sorted({match.evaluated for match in found})
+    raise InputError(
+        folder,
+        f"it has seen {len(names)} of the {len(tests)} test images of {task.name} in pre-training, such as {names[0]}.",
+        f"Pre-train without them (data.exclusion), or set tasks.{task.name}.seen_test_images: mark.",
+    )
+
+
 def digest_of(vocabulary: Path) -> tuple[str, str]:
     """What the ids of a vocabulary mean: digests of its phrases and of its word pieces."""
     return sha256(vocabulary / "phrases.json"), sha256(vocabulary / "tokenizer" / "tokenizer.json")

@@ -13,7 +13,7 @@ from vlp.models import directory
 from vlp.models.mvptr import Head, Mvptr, set_dropout
 from vlp.regions import carried
 from vlp.tasks import make
-from vlp.tasks.base import TrainSamples, check_fits
+from vlp.tasks.base import TrainSamples, check_fits, check_unseen
 from vlp.training.inputs import Inputs, Paths
 from vlp.training.loop import Selection, train
 from vlp.training.pretrain import Seen, finish, new_model
@@ -36,11 +36,11 @@ def finetune(
     if model is None:
         model = directory.load(init, job.head, job.head_size)
         check_fits(model, inputs, init)
+        check_unseen(job, init)
     job.prepare(model)
     set_dropout(model, model.architecture.dropout if o.dropout is None else o.dropout)
     start = "scratch" if variant == "scratch" else directory.digest(init)
-    settings = job.config.model_dump() | {"variants": None}
-    fingerprint = inputs.fingerprint(task, variant, settings, experiment.seed, start)
+    fingerprint = inputs.fingerprint(task, variant, job.config.of_training, experiment.seed, start)
     selection = Selection(lambda: job.score(job.selection_predictions(model)), job.config.evaluations)
     samples = TrainSamples(job)
     images = inputs.identity(samples.images)

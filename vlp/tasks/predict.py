@@ -10,7 +10,7 @@ import torch
 from vlp.config import Experiment
 from vlp.models import directory
 from vlp.tasks import make
-from vlp.tasks.base import check_fits
+from vlp.tasks.base import check_fits, check_unseen
 from vlp.training.inputs import Inputs, Paths
 
 
@@ -28,6 +28,8 @@ def predict(
     job = make(task, inputs, variant)
     model = directory.load(model_dir).float().eval()
     check_fits(model, inputs, model_dir)
+    if split == "test":
+        check_unseen(job, model_dir)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     found: dict[str, Any] = {}
     table = job.predict(model, split)

@@ -141,6 +141,12 @@ def model_of(wildcards):
     return at(f"models/{wildcards.task}.{wildcards.variant}/{MODEL}")
 
 
+def training_of(wildcards):
+    """The part of a task's config that its fine-tuning depends on, for `params`."""
+    settings = getattr(EXPERIMENT.tasks, wildcards.task)
+    return json.dumps(settings.of_training, sort_keys=True)
+
+
 def threads_of(kind):
     """CPU cores that one run of this kind keeps busy on this host; training on SLURM keeps none."""
     r = SETTINGS["launch"][kind]

@@ -17,7 +17,8 @@ rule finetune:
     params:
         **CALL,
         inputs=WATCHED,
-        part=part("tasks.{task}", "seed", "launch.finetuning"),
+        part=part("seed", "launch.finetuning"),
+        task=training_of,
         init=subpath(input.init, parent=True),
         model=subpath(output[0], parent=True),
         run=at("runs/{task}.{variant}"),
