@@ -39,7 +39,7 @@ def finetune(
     job.prepare(model)
     set_dropout(model, model.architecture.dropout if o.dropout is None else o.dropout)
     start = "scratch" if variant == "scratch" else directory.digest(init)
-    settings = job.config.model_dump() | {"variants": None}
+    settings = job.config.model_dump() | {"variants": None, "optimisation": o.decides()}
     fingerprint = inputs.fingerprint(task, variant, settings, experiment.seed, start)
     selection = Selection(lambda: job.score(job.selection_predictions(model)), job.config.evaluations)
     result = train(job.step(model), model, TrainSamples(job), o, run_dir, experiment.seed, fingerprint, selection)
