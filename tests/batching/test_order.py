@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlp.batching.order import GROUP, batch_indices, derangement, generator, grouped_indices
+from vlp.batching.order import GROUP, batch_indices, derangement, generator, grouped_indices, permutation
 
 
 @given(st.integers(1, 40), st.integers(1, 17), st.integers(0, 99))
@@ -33,15 +33,30 @@ def test_streams_are_independent() -> None:
     assert generator(1, 0, 5).random() == generator(1, 0, 5).random()
 
 
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.integers(1, 5), st.integers(0, 3))
-def test_grouping_keeps_every_pool(lengths: list[int], batch: int, pool: int) -> None:
-    """The batches of a pool are those of the plain order, dealt out by length."""
-    steps = range(pool * GROUP, (pool + 1) * GROUP)
-    grouped = [grouped_indices(np.array(lengths), batch, 1, s) for s in steps]
-    plain = np.concatenate([batch_indices(len(lengths), batch, 1, s) for s in steps])
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.integers(1, 9), st.integers(0, 5))
+def test_grouped_epochs_are_permutations_too(lengths: list[int], batch: int, seed: int) -> None:
+    """Whatever the batch size: the samples of the steps in their order are epochs laid end to end."""
+    n = len(lengths)
+    seen = np.concatenate([grouped_indices(np.array(lengths), batch, seed, s) for s in range(3 * n // batch + 1)])
+    for epoch in range(len(seen) // n):
+        assert sorted(seen[epoch * n : (epoch + 1) * n]) == list(range(n))
+
+
+@given(st.lists(st.integers(1, 30), min_size=40, max_size=90), st.integers(1, 3), st.integers(0, 5))
+def test_the_batches_of_a_pool_are_dealt_out_by_length(lengths: list[int], batch: int, seed: int) -> None:
+    """Of the first pool of an epoch: the samples of the plain order, no batch reaching into another's lengths."""
+    size = min(GROUP, len(lengths) // batch)
+    grouped = [grouped_indices(np.array(lengths), batch, seed, s) for s in range(size)]
+    plain = np.concatenate([batch_indices(len(lengths), batch, seed, s) for s in range(size)])
     assert sorted(np.concatenate(grouped)) == sorted(plain)
     spans = sorted((min(lengths[i] for i in g), max(lengths[i] for i in g)) for g in grouped)
     assert all(a[1] <= b[0] for a, b in pairwise(spans))
+
+
+def test_millions_of_samples_are_not_drawn_anew_for_each_step() -> None:
+    one, other = permutation(1000, 1, 0), permutation(1000, 1, 0)
+    assert one is other and not one.flags.writeable
+    assert (permutation(1000, 1, 1) != one).any()
 
 
 def test_long_batches_come_at_any_time() -> None:

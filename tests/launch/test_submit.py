@@ -57,7 +57,7 @@ def test_a_failed_rank_is_the_one_whose_log_is_shown(tmp_path: Path, capsys: pyt
 def test_a_killed_driver_takes_its_training_with_it(tmp_path: Path) -> None:
     driver = subprocess.Popen([sys.executable, "-m", "tests.launch.jobs", str(tmp_path)], cwd=ROOT)
     try:
-        assert wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2, 60)
+        assert wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2, 300)
         ranks = [int(p.read_text()) for p in tmp_path.glob("*.pid")]
         assert all(alive(r) for r in ranks)
     finally:

@@ -92,6 +92,25 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
         torch.testing.assert_close(two.gradients, one.gradients, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_accumulation_equals_one_pass(ranks: int, tmp_path: Path) -> None:
+    """MLM and MCR over micro-batches with different numbers of targets; VSC with the embedding cache, without not."""
+    exact = [
+        Case(("mcr_visual", "mcr_text", "mlm"), accumulation=2),
+        Case(("vsc",), accumulation=3, embedding_cache=True),
+        Case((*two_ranks.STAGE_1, "mlm"), accumulation=2, embedding_cache=True),
+        Case(("vsc",), contrast_group=4, accumulation=2, embedding_cache=True),
+    ]
+    narrower = Case(("vsc",), accumulation=2)
+    spawn(two_ranks.work, (str(tmp_path), [*exact, narrower], ranks), nprocs=ranks)
+    found = [Result(*r) for r in torch.load(tmp_path / "out.pt", weights_only=True)]
+    for case, got in zip(exact, found, strict=False):
+        one = two_ranks.one_rank(case)
+        assert got.values == pytest.approx(one.values, rel=1e-10, abs=1e-10)
+        torch.testing.assert_close(got.gradients, one.gradients, rtol=1e-10, atol=1e-10)
+    assert found[-1].values["loss"] < two_ranks.one_rank(narrower).values["loss"] - 0.1  # fewer negatives
+
+
 # -- hard negatives ---------------------------------------------------------------------------------------------
 @settings(max_examples=60, deadline=None)
 @given(SAMPLES, SEEDS)

@@ -1,4 +1,4 @@
-"""Two processes that share a batch: each parameter's gradient as the engine leaves it, in double precision."""
+"""Processes that share a batch, in one or more micro-batches: each parameter's gradient as the engine leaves it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from torch import Tensor
 
 from tests.objectives.batches import batch, model, share
 from vlp.batching.batch import Batch
+from vlp.batching.collate import add_negative_noise
+from vlp.batching.order import Layout
 from vlp.config.training import Optimisation
 from vlp.models.mvptr import Mvptr
-from vlp.training.loop import total_loss
+from vlp.training import counts
+from vlp.training.contrast import cache
 from vlp.training.steps import PretrainingStep
 
 RANKS, SIZE = 2, 12
@@ -25,6 +28,8 @@ class Case(NamedTuple):
     losses: tuple[str, ...]
     contrast_group: int | None = None
     gather_gradient: bool = True
+    accumulation: int = 1
+    embedding_cache: bool = False
 
 
 class Result(NamedTuple):
@@ -43,7 +48,7 @@ def whole_batch() -> Batch:
 def one_rank(case: Case) -> Result:
     """The truth: autograd alone, on the whole batch."""
     m = model()
-    loss, values = total_loss(PretrainingStep(m, case.losses, case.contrast_group)(whole_batch()))
+    loss, values = counts.total_loss(PretrainingStep(m, case.losses, case.contrast_group)(whole_batch()))
     loss.backward()
     named = trainable(m)
     return Result(values, {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in named.items()})
@@ -53,11 +58,11 @@ def trainable(m: Mvptr) -> dict[str, Tensor]:
     return {name: p for name, p in m.named_parameters() if p.requires_grad}
 
 
-def work(rank: int, folder: str, cases: list[Case]) -> None:
+def work(rank: int, folder: str, cases: list[Case], ranks: int = RANKS) -> None:
     """One rank; rank 0 writes the results of all cases to `folder`/out.pt."""
     torch.set_num_threads(1)
     os.environ["LOCAL_RANK"] = str(rank)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=ranks)
     found = [tuple(engine_result(case)) for case in cases]
     if rank == 0:
         torch.save(found, Path(folder) / "out.pt")
@@ -65,19 +70,34 @@ def work(rank: int, folder: str, cases: list[Case]) -> None:
 
 
 def engine_result(case: Case) -> Result:
+    """As `vlp.training.loop` does a step, up to the optimiser's."""
     from vlp.training.engine import initialise
 
     gather = gather_class()
     honest = gather.backward
     if not case.gather_gradient:
         gather.backward = staticmethod(own_part_only)
-    m, rank, micro = model(), dist.get_rank(), SIZE // RANKS
+    m, rank = model(), dist.get_rank()
+    layout = Layout(SIZE, dist.get_world_size(), case.accumulation)
     step = PretrainingStep(m, case.losses, case.contrast_group)
-    engine = in_double(initialise(step, Optimisation(epochs=1, batch_size=SIZE, learning_rate=1e-3)))
-    loss, values = total_loss(engine(share(whole_batch(), slice(rank * micro, (rank + 1) * micro))))
-    engine.backward(loss)
+    o = Optimisation(epochs=1, batch_size=SIZE, learning_rate=1e-3, accumulation=case.accumulation)
+    engine = in_double(initialise(step, o))
+    parts = layout.own(rank)
+    batches = [add_negative_noise(share(whole_batch(), layout.places(part)), 0, 0, part) for part in parts]
+    targets = counts.over_ranks(counts.own(step, batches), torch.device("cpu"))
+    cached = cache(step, batches, layout, rank, lambda part: None) if case.embedding_cache else []
+    totals = dict.fromkeys(targets, torch.zeros((), dtype=torch.float64))
+    for n, micro in enumerate(batches, start=1):
+        losses = engine(micro, *cached[n - 1 : n])
+        engine.backward(counts.normalised(losses, targets, layout.parts))
+        totals = {name: totals[name] + losses[name].total.detach() for name in totals}
+        if n < len(batches):
+            engine.step()
     gather.backward = honest
-    return Result(values, reduced_gradients(engine.optimizer, m))
+    table = torch.stack(list(totals.values()))
+    dist.all_reduce(table)
+    means = {f"loss_{name}": float(t / targets[name]) for name, t in zip(totals, table, strict=True)}
+    return Result({"loss": sum(means.values()), **means}, reduced_gradients(engine.optimizer, m))
 
 
 def gather_class() -> Any:
@@ -109,7 +129,7 @@ def reduced_gradients(zero: Any, m: Mvptr) -> dict[str, Tensor]:
     for i, group in enumerate(zero.round_robin_bit16_groups):
         own = torch.cat([t.reshape(-1) for t in zero.averaged_gradients[i]])
         assert own.dtype == torch.float64
-        parts = [torch.empty_like(own) for _ in range(RANKS)]
+        parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, own)
         begin, flat = 0, torch.cat(parts)
         for p in group:

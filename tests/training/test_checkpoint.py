@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch.distributed as dist
 
+from vlp.errors import InputError
 from vlp.training import checkpoint
 from vlp.training.engine import init_process_group
 
@@ -33,9 +36,11 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def save(folder: Path, *steps: int, keep: int = 2, fingerprint: str = "f") -> None:
+def save(folder: Path, *steps: int, keep: int = 2, fingerprint: str = "f", every: int | None = None) -> None:
+    checkpoints = checkpoint.Checkpoints(folder, fingerprint, keep, every)
     for step in steps:
-        checkpoint.save(Engine(), folder, step, fingerprint, keep, {})
+        checkpoints.save(Engine(), step, {})
+    checkpoints.close()
 
 
 def flip(path: Path) -> None:
@@ -90,3 +95,76 @@ def test_what_a_kill_left_half_written_is_not_seen(tmp_path: Path) -> None:
     save(tmp_path, 20)
     found = checkpoint.newest(tmp_path, "f")
     assert found is not None and found[1]["step"] == 20
+
+
+def test_of_every_so_many_steps_one_is_kept(tmp_path: Path) -> None:
+    save(tmp_path, 10, 15, 20, 25, 30, 35, keep=1, every=20)
+    assert sorted(p.name for p in tmp_path.glob("step-*")) == ["step-000000020", "step-000000035"]
+
+
+def test_where_none_is_whole_nothing_is_started_over(tmp_path: Path) -> None:
+    """Days of training are not to be thrown away silently, for a disk may come back."""
+    save(tmp_path, 10, 20)
+    flip(tmp_path / "step-000000020" / DATA)
+    (tmp_path / "step-000000010" / MANIFEST).unlink()
+    with pytest.raises(InputError, match=r"no checkpoint is whole \(step-000000020, step-000000010\)\. Bring one back"):
+        checkpoint.Checkpoints(tmp_path, "f").find()
+
+
+def test_checkpoints_of_other_settings_move_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "checkpoints"
+    save(folder, 10, fingerprint="other")
+    mine = checkpoint.Checkpoints(folder, "f")
+    assert mine.find() is None
+    mine.clear()
+    (aside,) = tmp_path.glob("checkpoints.*")
+    assert not folder.exists() and str(aside) in capsys.readouterr().out
+    found = checkpoint.newest(aside, "other")
+    assert found is not None and found.manifest["step"] == 10
+
+
+def test_a_step_saved_again_replaces_the_former_one(tmp_path: Path) -> None:
+    save(tmp_path, 10, 20)
+    flip(tmp_path / "step-000000020" / DATA)
+    save(tmp_path, 20)
+    found = checkpoint.newest(tmp_path, "f")
+    assert found is not None and found.manifest["step"] == 20
+    left = sorted(p.name for p in tmp_path.iterdir() if p.is_dir())
+    assert left == ["step-000000010", "step-000000020"]
+
+
+def test_a_failure_behind_the_loop_is_told_at_the_next_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, value: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_json", full)
+    checkpoints = checkpoint.Checkpoints(tmp_path, "f")
+    checkpoints.save(Engine(), 10, {})
+    with pytest.raises(InputError, match="the disk is full"):
+        checkpoints.save(Engine(), 20, {})
+    assert not list(tmp_path.glob("step-*"))
+
+
+def test_the_loop_does_not_wait_for_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = threading.Event()
+    honest = checkpoint.digests
+    monkeypatch.setattr(checkpoint, "digests", lambda *a: (allowed.wait(60), honest(*a))[1])
+    checkpoints = checkpoint.Checkpoints(tmp_path, "f")
+    checkpoints.save(Engine(), 10, {})  # returns, though no digest can be made
+    assert not list(tmp_path.glob("step-*"))
+    allowed.set()
+    checkpoints.close()
+    assert checkpoint.newest(tmp_path, "f") is not None
+    assert 0 < checkpoints.seconds < 60
+
+
+def test_a_rank_hashes_what_it_wrote(tmp_path: Path) -> None:
+    names = ["mp_rank_00_model_states.pt", "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"]
+    others = [f"zero_pp_rank_{r}_mp_rank_00_optim_states.pt" for r in (1, 11)]
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    for name in (*names, *others, ".digests-1.json"):
+        (folder / name).write_text(name)
+    assert sorted(checkpoint.digests(folder, 0)) == sorted(names)
+    assert list(checkpoint.digests(folder, 1)) == [others[0]]
+    assert list(checkpoint.digests(folder, 11)) == [others[1]]

@@ -34,14 +34,14 @@ def whole(tiny_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_and_started_again_gives_the_same_bits(tiny_inputs: Path, whole: Path, tmp_path: Path) -> None:
     first = driver(tiny_inputs, tmp_path, "stage2", "inline", 1, checkpoint_minutes=SOON)
     manifest = "run/checkpoints/step-*/manifest.json"
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not list(tmp_path.glob(manifest)) and first.poll() is None and time.monotonic() < end:
         time.sleep(0.005)
     first.kill()
     assert first.wait() == -9, "it ended before it could be killed"
     assert list(tmp_path.glob(manifest)) and not weights(tmp_path).exists()
     again = driver(tiny_inputs, tmp_path, "stage2", "inline", 1, checkpoint_minutes=SOON)
-    said, _ = again.communicate(timeout=120)
+    said, _ = again.communicate(timeout=600)
     assert again.returncode == 0, said
     steps = [int(n) for n in re.findall(r"^step (\d+)/40 ", said, re.M)]
     assert steps[0] > 1 and steps == list(range(steps[0], 41))
@@ -60,8 +60,10 @@ def test_two_ranks_train_as_one_does(tiny_inputs: Path, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(tiny_inputs: Path, tmp_path: Path) -> None:
-    with pytest.raises(VlpError, match=r"run: the loss is .*nan.* at step \d+; nothing was changed"):
-        train(tiny_inputs, tmp_path, "stage1", Resources(executor="inline"), learning_rate=1e30, warmup=0.0)
+    with pytest.raises(VlpError, match=r"step 3: the loss is not finite \(mcr_visual nan.* number 3 in a row"):
+        train(
+            tiny_inputs, tmp_path, "stage1", Resources(executor="inline"), learning_rate=1e30, warmup=0.0, skip_limit=2
+        )
     assert not weights(tmp_path).exists()
 
 

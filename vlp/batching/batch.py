@@ -39,7 +39,7 @@ class Batch:
     phrases: Targets | None = None
     tags: Targets | None = None
     gumbel_2BG: Tensor | None = None
-    """Noise for drawing hard negatives, [2, B, B]: of images, of texts."""
+    """Noise for drawing hard negatives, [2, B, B]: of images, of texts; -inf where nothing may be drawn."""
     hardness: Tensor | None = None
     """Negatives are drawn from p to this power: 1 is the paper's p, 0 uniform."""
     replace_image_B: Tensor | None = None

@@ -221,16 +221,27 @@ def text_number(tokens: np.ndarray) -> int:
     return int.from_bytes(hashlib.blake2b(tokens.tobytes(), digest_size=8).digest(), "little") >> 1
 
 
-def add_negative_noise(batch: Batch, seed: int, step: int, rank: int, hardness: float = 1.0) -> Batch:
-    """Noise for drawing hard negatives and the half whose image is replaced, from counters."""
+def add_negative_noise(
+    batch: Batch, seed: int, step: int, part: int, hardness: float = 1.0, group: int | None = None
+) -> Batch:
+    """Noise for drawing hard negatives and the half whose image is replaced, from counters.
+
+    Args:
+        part: number of this micro-batch among those of the global batch.
+        group: negatives are drawn within groups of so many consecutive places, and so is the replaced half; then
+            nothing depends on how the global batch is shared. It divides the size. None: the micro-batch is one group.
+    """
     batch.hardness = torch.tensor(hardness)
     size = len(batch)
-    g = generator(seed, NOISE, step, rank)
-    uniform = g.random((2, size, size)).clip(1e-12, 1 - 1e-12)
-    batch.gumbel_2BG = torch.from_numpy((-np.log(-np.log(uniform))).astype(np.float32))
-    replace = np.zeros(size, bool)
-    replace[g.permutation(size)[: (size + 1) // 2]] = True
-    batch.replace_image_B = torch.from_numpy(replace)
+    group = group or size
+    gumbel, replace = np.full((2, size, size), -np.inf, np.float32), np.zeros(size, bool)
+    for begin in range(0, size, group):
+        g = generator(seed, NOISE, step, (part * size + begin) // group)
+        own = slice(begin, begin + group)
+        uniform = g.random((2, group, group)).clip(1e-12, 1 - 1e-12)
+        gumbel[:, own, own] = -np.log(-np.log(uniform))
+        replace[begin + g.permutation(group)[: (group + 1) // 2]] = True
+    batch.gumbel_2BG, batch.replace_image_B = torch.from_numpy(gumbel), torch.from_numpy(replace)
     return batch
 
 

@@ -8,13 +8,12 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vlp.batching.batch import Batch
-
-Load = Callable[[int], list[Batch]]
+T = TypeVar("T")
 MOST_WORKERS = 8
 
 
@@ -28,11 +27,11 @@ def workers(device: torch.device) -> int:
 
 
 @contextmanager
-def ahead(load: Load, start: int, end: int, processes: int, pin: bool) -> Iterator[Iterator[list[Batch]]]:
+def ahead(load: Callable[[int], T], start: int, end: int, processes: int, pin: bool) -> Iterator[Iterator[T]]:
     """The batches of the steps `start` to `end` - 1 in their order, whatever makes them.
 
     Args:
-        load: a pure function of the step.
+        load: what a step needs, a pure function of the step; with `pin` it has `pin_memory`, or is a list of such.
         processes: 0: one thread, one step ahead; else so many forked processes, two steps ahead each.
         pin: in page-locked memory, from which a copy to a GPU runs beside its kernels.
 
@@ -58,7 +57,7 @@ def ahead(load: Load, start: int, end: int, processes: int, pin: bool) -> Iterat
     yield iter(steps)
 
 
-def _by_thread(load: Load, start: int, end: int, pool: ThreadPoolExecutor) -> Iterator[list[Batch]]:
+def _by_thread(load: Callable[[int], T], start: int, end: int, pool: ThreadPoolExecutor) -> Iterator[T]:
     waiting = pool.submit(load, start) if start < end else None
     for step in range(start, end):
         assert waiting is not None
@@ -67,19 +66,19 @@ def _by_thread(load: Load, start: int, end: int, pool: ThreadPoolExecutor) -> It
         yield batches
 
 
-class _Steps(Dataset[list[Batch]]):
-    def __init__(self, load: Load, start: int, end: int) -> None:
+class _Steps(Dataset[T], Generic[T]):
+    def __init__(self, load: Callable[[int], T], start: int, end: int) -> None:
         self.load, self.start, self.end = load, start, end
 
     def __len__(self) -> int:
         return self.end - self.start
 
-    def __getitem__(self, index: int) -> list[Batch]:
+    def __getitem__(self, index: int) -> T:
         return self.load(self.start + index)
 
 
-def _unchanged(batches: list[Batch]) -> list[Batch]:
-    return batches
+def _unchanged(made: T) -> T:
+    return made
 
 
 def _leave_signals(_: int) -> None:

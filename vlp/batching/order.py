@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 
 # Streams of counters: one number for each use, so that no two draws share their bits.
 ORDER, MASK, NOISE, DROPOUT, EXCHANGE, GROUPING = range(6)
 GROUP = 16
-"""Batches that are pooled and sorted by length."""
+"""Batches at most that are pooled and sorted by length."""
 
 
 def generator(seed: int, stream: int, *counters: int) -> np.random.Generator:
     """An independent generator for each (seed, stream, counters)."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, stream, *counters])))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a global batch is shared: `world` ranks x `accumulation` micro-batches, each of consecutive places.
+
+    Micro-batches are numbered in the order of their places; in each accumulation step the ranks have consecutive ones.
+    What is drawn for a micro-batch is counted by this number, so two ranks draw what one rank in two steps does.
+    """
+
+    batch_size: int
+    world: int
+    accumulation: int
+
+    @property
+    def micro(self) -> int:
+        """Samples of a micro-batch."""
+        return self.batch_size // (self.world * self.accumulation)
+
+    @property
+    def parts(self) -> int:
+        return self.world * self.accumulation
+
+    def own(self, rank: int) -> list[int]:
+        """The rank's micro-batches in the order it works on them."""
+        return [a * self.world + rank for a in range(self.accumulation)]
+
+    def places(self, part: int) -> slice:
+        return slice(part * self.micro, (part + 1) * self.micro)
+
+
+@lru_cache(maxsize=2)
+def permutation(num_samples: int, seed: int, epoch: int) -> np.ndarray:
+    """The samples of an epoch in their drawn order; read only. Kept, since that of millions takes a step's time."""
+    order = generator(seed, ORDER, epoch).permutation(num_samples)
+    order.flags.writeable = False
+    return order
 
 
 def batch_indices(num_samples: int, batch_size: int, seed: int, step: int) -> np.ndarray:
@@ -24,7 +64,7 @@ def batch_indices(num_samples: int, batch_size: int, seed: int, step: int) -> np
     parts, need = [], batch_size
     while need:
         epoch, offset = divmod(first, num_samples)
-        part = generator(seed, ORDER, epoch).permutation(num_samples)[offset : offset + need]
+        part = permutation(num_samples, seed, epoch)[offset : offset + need]
         parts.append(part)
         first, need = first + len(part), need - len(part)
     return np.concatenate(parts)
@@ -33,12 +73,21 @@ def batch_indices(num_samples: int, batch_size: int, seed: int, step: int) -> np
 def grouped_indices(lengths: np.ndarray, batch_size: int, seed: int, step: int) -> np.ndarray:
     """As `batch_indices`, with samples of similar length in one batch, so that little is padded.
 
-    `GROUP` consecutive batches are pooled, sorted by length and dealt out in a drawn order: every pool holds the same
-    samples as without grouping, no sample is preferred, and the long ones come at any time of an epoch.
+    Up to `GROUP` consecutive batches of one epoch are pooled, sorted by length and dealt out in a drawn order: every
+    pool holds the same samples as without grouping, so every epoch is a permutation still, no sample is preferred, and
+    the long ones come at any time of an epoch. A batch that spans two epochs is in no pool.
     """
-    pool, place = divmod(step, GROUP)
-    indices = batch_indices(len(lengths), batch_size * GROUP, seed, pool)
-    chosen = generator(seed, GROUPING, pool).permutation(GROUP)[place]
+    n = len(lengths)
+    epoch = step * batch_size // n
+    first, end = -(-epoch * n // batch_size), (epoch + 1) * n // batch_size
+    if not first <= step < end:
+        return batch_indices(n, batch_size, seed, step)
+    pool, place = divmod(step - first, GROUP)
+    begin = first + pool * GROUP
+    size = min(GROUP, end - begin)
+    offset = begin * batch_size - epoch * n
+    indices = permutation(n, seed, epoch)[offset : offset + size * batch_size]
+    chosen = generator(seed, GROUPING, epoch, pool).permutation(size)[place]
     return indices[np.argsort(lengths[indices], kind="stable")][chosen * batch_size :][:batch_size]
 
 

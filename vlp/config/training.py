@@ -1,6 +1,6 @@
 """Optimisation: the same fields for both stages and all fine-tuning."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -27,7 +27,12 @@ class Optimisation(Part):
     dropout: float | None = Field(default=None, json_schema_extra=stated(pretraining="ours"))
     """Overrides the model's hidden dropout (fine-tuning of VQA uses 0.3)."""
     checkpoint_minutes: float = Field(default=10, gt=0, json_schema_extra=stated("local"))
+    checkpoint_steps: int | None = Field(default=None, ge=1, json_schema_extra=stated("local"))
+    """Also saved every so many steps."""
     keep_checkpoints: int = Field(default=2, ge=1, json_schema_extra=stated("local"))
+    """The newest so many are kept."""
+    keep_every: int | None = Field(default=None, ge=1, json_schema_extra=stated("local"))
+    """Besides, one is saved and kept at every multiple of so many steps, until the training ends."""
     log_every: int = Field(default=10, ge=1, json_schema_extra=stated("local"))
     negative_warmup: float = Field(default=0.0, ge=0, le=1, json_schema_extra=stated("paper 3.3.3"))
     """Share of the steps over which the draw of hard negatives goes from uniform to p(v2s), p(s2v): they are drawn
@@ -38,15 +43,55 @@ class Optimisation(Part):
     ranks share it. None: all of one micro-batch of all ranks; without accumulation that is the global batch. The
     release's scripts have 128, the batch of one GPU."""
 
+    embedding_cache: bool = Field(default=False, json_schema_extra=stated("ours"))
+    """True: VSC contrasts the whole global batch over the accumulation steps too, exactly: a first pass without
+    gradient computes the vectors of all micro-batches, a second one takes their gradients through the encoders. It
+    costs one more forward pass of the unimodal encoders."""
+    negative_group: int | None = Field(default=None, ge=1, json_schema_extra=stated("paper 3.3.3"))
+    """Hard negatives of a pair are drawn from its group: so many consecutive places of the global batch, so that
+    another number of ranks or accumulation steps draws the same. None: from its micro-batch on its rank."""
+    skip_limit: int = Field(default=5, ge=0, json_schema_extra=stated("ours"))
+    """Steps in a row that are left out because a loss or gradient is not finite; one more ends the training."""
+    spike_factor: float | None = Field(default=None, gt=1, json_schema_extra=stated("ours"))
+    """A loss above so many times the median of the last steps is a spike: the training goes back to its newest
+    checkpoint and leaves out the batches up to the spike. None: spikes are let pass."""
+    hang_minutes: float = Field(default=30, gt=0, json_schema_extra=stated("local"))
+    """Without progress for so long a training is taken for hung: its stacks are written and it ends."""
+
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:
-        together, rest = divmod(self.batch_size, self.accumulation)
+        parts = 1 if self.embedding_cache else self.accumulation
+        together, rest = divmod(self.batch_size, parts)
         if self.contrast_group is not None and (rest or together % self.contrast_group):
             raise ValueError(
                 f"contrast_group: {self.contrast_group} does not divide batch_size {self.batch_size} / accumulation "
-                f"{self.accumulation}; name a divisor, or null for the global batch"
+                f"{parts}; name a divisor, or null for the global batch"
             )
         return self
+
+    @model_validator(mode="after")
+    def _can_roll_back(self) -> Self:
+        if self.spike_factor is not None and self.zero_stage == 3:
+            raise ValueError("spike_factor: DeepSpeed can not go back to a checkpoint with zero_stage 3; use 2 at most")
+        return self
+
+    def decides(self) -> dict[str, Any]:
+        """The settings that the result depends on. The others may change while a training goes on: how a batch is
+        shared, when checkpoints are saved, what is logged."""
+        return self.model_dump(exclude=set(_PRACTICAL))
+
+
+_PRACTICAL = (
+    "accumulation",
+    "checkpoint_minutes",
+    "checkpoint_steps",
+    "keep_checkpoints",
+    "keep_every",
+    "log_every",
+    "skip_limit",
+    "spike_factor",
+    "hang_minutes",
+)
 
 
 class Stage(Optimisation):

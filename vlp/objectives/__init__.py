@@ -2,7 +2,7 @@
 
 from vlp.objectives.classification import answers, grounding, itm, labels, mlm
 from vlp.objectives.mcr import Masked, Pending, mcr, mcr_cost, mcr_loss
-from vlp.objectives.negatives import hard_negatives
+from vlp.objectives.negatives import barred, hard_negatives
 from vlp.objectives.reduction import LossSum
 from vlp.objectives.vsc import similarity, vsc
 from vlp.objectives.wpg import s_wpg, wpg
@@ -12,6 +12,7 @@ __all__ = [
     "Masked",
     "Pending",
     "answers",
+    "barred",
     "grounding",
     "hard_negatives",
     "itm",

@@ -36,14 +36,12 @@ def hard_negatives(
     Args:
         similarity_BB: scaled U of eq. 4 (rows images, columns texts); None draws uniformly.
         image_B, text_B: equal numbers are the same image or text and never a negative.
-        gumbel_2BB: noise for the draws of images and of texts.
+        gumbel_2BB: noise for the draws of images and of texts; -inf: never a negative (of another group).
         replace_image_B: True: the image is replaced, False: the text.
         matchable_B: False where text and image do not describe each other (a question): such a sample gets no
             negative and is none. None: all do.
     """
-    barred_BB = (image_B[:, None] == image_B) | (text_B[:, None] == text_B)
-    if matchable_B is not None:
-        barred_BB = barred_BB | ~matchable_B[:, None] | ~matchable_B
+    barred_BB = barred(image_B, text_B, gumbel_2BB, matchable_B)
     logits_BB = torch.zeros_like(gumbel_2BB[0]) if similarity_BB is None else precise(similarity_BB.detach())
     images_B = (logits_BB.T + gumbel_2BB[0]).masked_fill(barred_BB, -torch.inf).argmax(1)
     texts_B = (logits_BB + gumbel_2BB[1]).masked_fill(barred_BB, -torch.inf).argmax(1)
@@ -54,3 +52,11 @@ def hard_negatives(
         ~barred_BB.all(1),
         images_B,
     )
+
+
+def barred(image_B: Tensor, text_B: Tensor, gumbel_2BB: Tensor, matchable_B: Tensor | None = None) -> Tensor:
+    """[B,B], True where a sample is never the other's negative; the arguments are those of `hard_negatives`."""
+    barred_BB = (image_B[:, None] == image_B) | (text_B[:, None] == text_B) | gumbel_2BB[0].isneginf()
+    if matchable_B is not None:
+        barred_BB = barred_BB | ~matchable_B[:, None] | ~matchable_B
+    return barred_BB

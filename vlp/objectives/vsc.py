@@ -53,6 +53,7 @@ def vsc(
     text_B: Tensor,
     group: int | None = None,
     matchable_B: Tensor | None = None,
+    place_B: Tensor | None = None,
 ) -> LossSum:
     """L_vsc (eq. 5), nats, with 1/tau = `scale`; this rank's share of the sum over the global batch.
 
@@ -64,6 +65,8 @@ def vsc(
         group: pairs are contrasted within groups of so many consecutive places of the global batch, counted over
             all ranks, so that the result does not depend on how many there are; None: with the whole of it.
         matchable_B: False where text and image do not describe each other: no pair, and nobody's negative.
+        place_B: places of these pairs in the global batch, where ranks hold no consecutive parts (several
+            micro-batches at once); only `group` asks for them. None: consecutive parts in rank order.
 
     Returns:
         Half the sum of both directions over this rank's pairs, and their number.
@@ -72,14 +75,16 @@ def vsc(
         matchable_B = torch.ones_like(image_B, dtype=torch.bool)
     text_BD, image_BD = precise(text_BD), precise(image_BD)
     texts_GD, images_GD = gather(text_BD), gather(image_BD)
-    image_G, text_G, matchable_G = gather(torch.stack([image_B, text_B, matchable_B.to(image_B.dtype)], 1)).unbind(1)
     rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-    place_G = torch.arange(len(texts_GD), device=text_BD.device)
-    own_B = place_G[rank * len(text_BD) :][: len(text_BD)]
+    row_G = torch.arange(len(texts_GD), device=text_BD.device)
+    own_B = row_G[rank * len(text_BD) :][: len(text_BD)]
+    place_B = own_B if place_B is None else place_B
+    facts = torch.stack([image_B, text_B, matchable_B.to(image_B.dtype), place_B.to(image_B.dtype)], 1)
+    image_G, text_G, matchable_G, place_G = gather(facts).unbind(1)
     barred_BG = (image_B[:, None] == image_G) | (text_B[:, None] == text_G) | (matchable_G == 0)
     if group is not None:
-        barred_BG = barred_BG | (own_B[:, None] // group != place_G // group)
-    barred_BG = barred_BG & (own_B[:, None] != place_G)
+        barred_BG = barred_BG | (place_B[:, None] // group != place_G // group)
+    barred_BG = barred_BG & (own_B[:, None] != row_G)
     v2s_BG = (scale * similarity(texts_GD, image_BD)).masked_fill(barred_BG, -torch.inf)
     s2v_BG = (scale * similarity(text_BD, images_GD).T).masked_fill(barred_BG, -torch.inf)
     loss_B = F.cross_entropy(v2s_BG, own_B, reduction="none") + F.cross_entropy(s2v_BG, own_B, reduction="none")

@@ -64,8 +64,8 @@ class Task(ABC):
     def step(self, model: Mvptr) -> torch.nn.Module: ...
 
     @abstractmethod
-    def train_batch(self, rows: np.ndarray, step: int, rank: int) -> Batch:
-        """The batch of these rows of the text set."""
+    def train_batch(self, rows: np.ndarray, step: int, part: int) -> Batch:
+        """The batch of these rows of the text set: micro-batch `part` of the global batch of `step`."""
 
     @abstractmethod
     def predict(self, model: Mvptr, split: str) -> pa.Table:
@@ -180,8 +180,11 @@ class TrainSamples:
     def lengths(self) -> np.ndarray:
         return self.task.collator.text_lengths(self.rows)
 
-    def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, rank: int) -> Batch:
-        return self.task.train_batch(self.rows[indices], step, rank)
+    def ids(self, indices: np.ndarray) -> list[str]:
+        return [self.task.collator.texts.ids[int(r)] for r in self.rows[indices]]
+
+    def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, part: int) -> Batch:
+        return self.task.train_batch(self.rows[indices], step, part)
 
 
 def device_of(model: torch.nn.Module) -> torch.device:

@@ -100,7 +100,7 @@ class Vqa(Task):
     def _number(self) -> dict[str, int]:
         return {a: i for i, a in enumerate(self.answers)}
 
-    def train_batch(self, rows: np.ndarray, step: int, rank: int) -> Batch:
+    def train_batch(self, rows: np.ndarray, step: int, part: int) -> Batch:
         from vlp.tasks.metrics.vqa import normalise_answer
 
         batch = self.collator(rows, self.image_ids(rows))
@@ -144,7 +144,7 @@ class Entailment(Task):
     def step(self, model: Mvptr) -> torch.nn.Module:
         return EntailmentStep(model)
 
-    def train_batch(self, rows: np.ndarray, step: int, rank: int) -> Batch:
+    def train_batch(self, rows: np.ndarray, step: int, part: int) -> Batch:
         batch = self.collator(rows, self.image_ids(rows))
         labels = [LABELS.index(self._labels[self.collator.texts.ids[int(r)]]) for r in rows]
         batch.labels_B = torch.tensor(labels)

@@ -40,7 +40,8 @@ def finetune(
     job.prepare(model)
     set_dropout(model, model.architecture.dropout if o.dropout is None else o.dropout)
     start = "scratch" if variant == "scratch" else directory.digest(init)
-    fingerprint = inputs.fingerprint(task, variant, job.config.of_training, experiment.seed, start)
+    settings = job.config.of_training | {"optimisation": o.decides()}
+    fingerprint = inputs.fingerprint(task, variant, settings, experiment.seed, start)
     selection = Selection(lambda: job.score(job.selection_predictions(model)), job.config.evaluations)
     samples = TrainSamples(job)
     images = inputs.identity(samples.images)

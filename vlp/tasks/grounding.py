@@ -97,7 +97,7 @@ class Grounding(Task):
         every = [Reading(layer, source) for source in self.sources for layer in layers]
         return sorted(every, key=lambda r: r != self.trained_reading(model))
 
-    def train_batch(self, rows: np.ndarray, step: int, rank: int) -> Batch:
+    def train_batch(self, rows: np.ndarray, step: int, part: int) -> Batch:
         images = self.image_ids(rows)
         batch = self.collator(rows, images)
         batch.span_mask_BGL = self._spans(rows, batch, self.sources[0])

@@ -33,10 +33,11 @@ class Retrieval(Task):
     def step(self, model: Mvptr) -> torch.nn.Module:
         return RetrievalStep(model, self.config.optimisation.contrast_group)
 
-    def train_batch(self, rows: np.ndarray, step: int, rank: int) -> Batch:
+    def train_batch(self, rows: np.ndarray, step: int, part: int) -> Batch:
         o = self.config.optimisation
         h = hardness(o, step, steps(o, len(self.rows("train"))))
-        return add_negative_noise(self.collator(rows, self.image_ids(rows)), self.seed, step, rank, h)
+        batch = self.collator(rows, self.image_ids(rows))
+        return add_negative_noise(batch, self.seed, step, part, h, o.negative_group)
 
     def predict(self, model: Mvptr, split: str) -> pa.Table:
         c = self.config

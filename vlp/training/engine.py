@@ -12,13 +12,15 @@ import torch.distributed as dist
 from torch import nn
 
 from vlp.config.training import Optimisation
+from vlp.errors import VlpError
 from vlp.training.schedule import optimiser
 
 BUCKET = 5_000_000
 
 
-def deepspeed_config(o: Optimisation, world_size: int) -> dict[str, Any]:
+def deepspeed_config(o: Optimisation, world_size: int, universal: bool = False) -> dict[str, Any]:
     return {
+        "checkpoint": {"load_universal": universal},
         "train_batch_size": o.batch_size,
         "train_micro_batch_size_per_gpu": o.batch_size // (world_size * o.accumulation),
         "gradient_accumulation_steps": o.accumulation,
@@ -60,8 +62,30 @@ def leave_process_group() -> None:
         dist.destroy_process_group()
 
 
-def initialise(module: nn.Module, o: Optimisation) -> Any:
-    """A DeepSpeed engine around `module`; its optimiser is torch's AdamW, so nothing is compiled."""
+class CheckedAdamW(torch.optim.AdamW):
+    """Leaves out a step whose gradients are not finite, as DeepSpeed's own optimisers do.
+
+    Where neither ZeRO nor half precision is in use the engine steps with torch's optimiser as it is. It has reduced and
+    clipped the gradients before, so all ranks have the same ones and decide alike; it reads `overflow` afterwards.
+    """
+
+    overflow = False
+
+    def step(self, closure: Any = None) -> Any:
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        self.overflow = not bool(torch.nn.utils.get_total_norm(gradients).isfinite())
+        return None if self.overflow else super().step(closure)
+
+
+def initialise(module: nn.Module, o: Optimisation, universal: bool = False) -> Any:
+    """A DeepSpeed engine around `module`; its optimiser is torch's AdamW, so nothing is compiled.
+
+    Args:
+        universal: what it loads first is a universal checkpoint.
+
+    Raises:
+        VlpError: this device can not do the precision.
+    """
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     import logging
 
@@ -73,10 +97,24 @@ def initialise(module: nn.Module, o: Optimisation) -> Any:
     # Its shared-memory op is built with g++ at the first start and not used in training; a kill in mid-build hangs
     # every later run.
     __compatible_ops__["deepspeed_shm_comm"] = False
-    engine, *_ = deepspeed.initialize(
-        model=module,
-        optimizer=optimiser(module, o),
-        config=deepspeed_config(o, dist.get_world_size()),
-        dist_init_required=False,
-    )
+    plain = o.zero_stage == 0 and o.precision == "fp32"
+    try:
+        engine, *_ = deepspeed.initialize(
+            model=module,
+            optimizer=optimiser(module, o, CheckedAdamW if plain else torch.optim.AdamW),
+            config=deepspeed_config(o, dist.get_world_size(), universal),
+            dist_init_required=False,
+        )
+    except ValueError as error:
+        if "not supported on your device" not in str(error):
+            raise
+        raise VlpError(
+            f"precision {o.precision}: DeepSpeed does not do it on this device. Use bf16 or fp32."
+        ) from error
     return engine
+
+
+def load(engine: Any, folder: Path, tag: str) -> None:
+    """Read weights and optimiser state from `folder`/`tag`; afterwards the engine reads ordinary checkpoints again."""
+    engine.load_checkpoint(str(folder), tag=tag, load_module_strict=True)
+    engine._config.load_universal_checkpoint = False

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import math
-import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from vlp.batching.batch import Batch
 from vlp.batching.loader import ahead, workers
-from vlp.batching.order import DROPOUT, generator, grouped_indices
+from vlp.batching.order import DROPOUT, Layout, generator, grouped_indices
 from vlp.config.training import Optimisation
-from vlp.errors import VlpError
-from vlp.files import atomic, read_json, sha256, write_json
+from vlp.errors import ConfigError, Preempted, VlpError
+from vlp.files import sha256
 from vlp.objectives import LossSum
 from vlp.tracking.journal import Journal
-from vlp.training import checkpoint
-from vlp.training.engine import initialise
+from vlp.training import counts, universal
+from vlp.training.best import Best, Selection
+from vlp.training.checkpoint import MANIFEST, TAG, Checkpoints, Found
+from vlp.training.contrast import Cached, Contrasting, cache
+from vlp.training.counts import total_loss
+from vlp.training.engine import initialise, load
+from vlp.training.guards import NotFinite, Spikes, out_of_memory
 from vlp.training.memory import keep_freed
 from vlp.training.meter import Meter, peak_memory, peak_rate, shown
 from vlp.training.schedule import learning_rate, steps
+from vlp.training.signals import StopRequest, first_of
+from vlp.training.watchdog import Watchdog
+
+__all__ = ["Selection", "Source", "total_loss", "train"]
 
 
 class Source(Protocol):
@@ -39,17 +45,13 @@ class Source(Protocol):
         """Length of each sample's text: samples of similar length share a batch."""
         ...
 
-    def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, rank: int) -> Batch:
-        """The samples `indices` (this rank's part of the global batch, at `places` of `global_size`)."""
+    def ids(self, indices: np.ndarray) -> list[str]:
+        """What the samples are called in the tables."""
         ...
 
-
-@dataclass(frozen=True)
-class Selection:
-    """Validation during fine-tuning: `score()` on val (higher is better) at `times` points, the last step included."""
-
-    score: Callable[[], float]
-    times: int
+    def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, part: int) -> Batch:
+        """The samples `indices`: micro-batch `part`, at `places` of the `global_size` of the global batch of `step`."""
+        ...
 
 
 def train(
@@ -70,136 +72,289 @@ def train(
         fingerprint: digest of all that the result depends on; checkpoints of another one are not used.
 
     Returns:
-        steps, samples_per_second, peak_memory_bytes; with `selection` also best_step and best_score.
+        steps, seconds, samples_per_second, peak_memory_bytes, checkpoint_seconds, skipped_steps; with `selection` also
+        best_step and best_score.
+
+    Raises:
+        Preempted: SIGUSR2 or SIGTERM reached a rank; all of them have saved.
+        VlpError: too many steps not finite, too many spikes, too little memory, a batch that can not be shared.
     """
-    rank, world = dist.get_rank(), dist.get_world_size()
-    micro, rest = divmod(o.batch_size, world * o.accumulation)
-    if rest:
-        raise VlpError(f"batch_size {o.batch_size} is not a multiple of {world} ranks x {o.accumulation} accumulation")
-    lengths = source.lengths
-    total = steps(o, len(lengths))
-    engine = initialise(step_module, o)
-    folder, best = run_dir / "checkpoints", Best(run_dir / "best.safetensors", fingerprint)
-    found = checkpoint.newest(folder, fingerprint)
-    start = checkpoint.restore(engine, *found) if found else 0
-    dist.barrier()  # before rank 0 removes what another rank may still be looking at
-    if not found and rank == 0:
-        for stale in (folder, run_dir / "journal.jsonl"):
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
-        best.clear()
-    dist.barrier()
-    points = _evaluation_points(total, selection.times) if selection else set()
-    journal = Journal(run_dir / "journal.jsonl", resume=True) if rank == 0 else None
-    device, began, saved = engine.device, time.monotonic(), time.monotonic()
-    if device.type == "cpu":
-        keep_freed()
-    meter = Meter(step_module, world, peak_rate(device, o.precision))
-    log = Log(total, o.batch_size, start)
+    training = Training(step_module, model, source, o, run_dir, seed, fingerprint, selection)
+    try:
+        return training.run()
+    except (RuntimeError, MemoryError) as error:
+        remedy = out_of_memory(error, training.layout.micro, o.accumulation, o.zero_stage)
+        if remedy is None:
+            raise
+        raise remedy from error
 
-    def load(step: int) -> list[Batch]:
-        indices = grouped_indices(lengths, o.batch_size, seed, step)
-        batches = []
-        for a in range(o.accumulation):
-            first = (a * world + rank) * micro
-            places = slice(first, first + micro)
-            batches.append(source.batch(indices[places], places, o.batch_size, step, rank))
-        return batches
 
-    step_module.train()
-    with ahead(load, start, total, workers(device), device.type == "cuda") as loader:
-        for step in range(start, total):
-            asked = time.monotonic()
-            batches = next(loader)
-            meter.waited(time.monotonic() - asked)
-            meter.saw(batches)
-            for group in engine.optimizer.param_groups:
-                group["lr"] = learning_rate(o, step, total)
-            torch.manual_seed(int(generator(seed, DROPOUT, step, rank).integers(2**62)))
-            values: dict[str, float] = {}
-            for batch in batches:
-                loss, values = total_loss(engine(batch.to(device)))
-                if not math.isfinite(values["loss"]):
-                    raise VlpError(f"{run_dir}: the loss is {values} at step {step}; nothing was changed by this step.")
-                engine.backward(loss)
-                engine.step()
-            if journal and ((step + 1) % o.log_every == 0 or step + 1 == total):
-                values |= {"learning_rate": learning_rate(o, step, total), **log.rates(step + 1), **meter.rates()}
-                journal.metrics(step + 1, values)
-                log.show(step + 1, values)
-            if selection and step + 1 in points:
-                step_module.eval()
-                score = selection.score()
-                step_module.train()
-                if rank == 0 and journal:
-                    journal.metrics(step + 1, {"val_score": score})
-                    best.offer(model, step + 1, score)
-            due = torch.tensor([float(time.monotonic() - saved > 60 * o.checkpoint_minutes)], device=device)
-            if world > 1:
-                dist.broadcast(due, 0)
-            if due.item() and step + 1 < total:
-                saved_to = checkpoint.save(engine, folder, step + 1, fingerprint, o.keep_checkpoints, {})
-                if journal:
-                    journal.write(
-                        "checkpoint", step=step + 1, path=saved_to.name, sha256=sha256(saved_to / checkpoint.MANIFEST)
-                    )
-                saved = time.monotonic()
-    step_module.eval()
-    result = {
-        "steps": total,
-        "seconds": time.monotonic() - began,
-        "samples_per_second": log.samples_per_second(total),
-        "peak_memory_bytes": peak_memory(),
-    }
-    if selection:
+@dataclass(frozen=True)
+class Work:
+    """What a rank does in one step."""
+
+    number: int
+    """Of the global batch: the step, and more once a spike's batches were left out."""
+    parts: list[int]
+    ids: list[list[str]]
+    batches: list[Batch]
+    counts: dict[str, int]
+
+    def pin_memory(self) -> Work:
+        """In page-locked memory; the loader asks for it where there is a GPU."""
+        return replace(self, batches=[b.pin_memory() for b in self.batches])
+
+
+class Agreed(NamedTuple):
+    """What all ranks know at the end of a step."""
+
+    losses: dict[str, float]
+    due: bool
+    """A checkpoint is."""
+    stopped: int
+
+
+class Training:
+    def __init__(
+        self,
+        step_module: nn.Module,
+        model: nn.Module,
+        source: Source,
+        o: Optimisation,
+        run_dir: Path,
+        seed: int,
+        fingerprint: str,
+        selection: Selection | None,
+    ) -> None:
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self.module, self.model, self.source, self.o = step_module, model, source, o
+        self.run_dir, self.seed, self.selection = run_dir, seed, selection
+        self.layout = Layout(o.batch_size, self.world, o.accumulation)
+        _check(self.layout, o, step_module)
+        self.lengths = source.lengths
+        self.total = steps(o, len(self.lengths))
+        self.best = Best(run_dir / "best.safetensors", fingerprint)
+        self.checkpoints = Checkpoints(
+            run_dir / "checkpoints", fingerprint, o.keep_checkpoints, o.keep_every, self._journal_checkpoint
+        )
+        found = self.checkpoints.find()
+        self.engine = initialise(step_module, o, found is not None and not self._same_ranks(found))
+        self.device = self.engine.device
+        if self.device.type == "cpu":
+            keep_freed()
+        self.step = self.shift = 0
+        if self.rank == 0:
+            self.checkpoints.tidy()
+            if found is None:
+                self.checkpoints.clear()
+                (run_dir / "journal.jsonl").unlink(missing_ok=True)
+                self.best.clear()
         dist.barrier()
-        result |= best.restore(model)
-    return result
+        if found is not None:
+            self._restore(found)
+        self.journal = Journal(run_dir / "journal.jsonl", resume=True) if self.rank == 0 else None
+        self.stop = StopRequest()
+        self.watch = Watchdog(run_dir / "watchdog", self.rank, self.world, 60 * o.hang_minutes)
+        self.not_finite = NotFinite(run_dir / "not-finite", o.skip_limit, self.rank)
+        self.spikes = Spikes(o.spike_factor)
+        self.meter = Meter(step_module, self.world, peak_rate(self.device, o.precision))
+        self.log = Log(self.total, o.batch_size, self.step)
+        self.began = self.saved = time.monotonic()
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+    def run(self) -> dict[str, Any]:
+        points = self.selection.points(self.total) if self.selection else set()
+        self.module.train()
+        with self.stop, self.watch:
+            while self.step < self.total:
+                self._run_until_spike(points)
+        self.module.eval()
+        self.checkpoints.close()
+        result = {
+            "steps": self.total,
+            "seconds": time.monotonic() - self.began,
+            "samples_per_second": self.log.samples_per_second(self.total),
+            "peak_memory_bytes": peak_memory(),
+            "checkpoint_seconds": self.checkpoints.seconds,
+            "skipped_steps": self.not_finite.total,
+        }
+        return result | (self.best.restore(self.model) if self.selection else {})
+
+    def _run_until_spike(self, points: set[int]) -> None:
+        """To the end; or to a spike, after which the batches that were made ahead are not those that come next."""
+        first, end = self.step + self.shift, self.total + self.shift
+        with ahead(self._load, first, end, workers(self.device), self.device.type == "cuda") as loader:
+            for number in range(first, end):
+                agreed = self._step(self._wait(loader))
+                if self.spikes.seen(agreed.losses["loss"]) and self._roll_back(number, agreed.losses["loss"]):
+                    return
+                self.step += 1
+                self._log(agreed.losses)
+                if self.step in points:
+                    with self.watch.paused():
+                        self._score()
+                self._save(agreed)
+
+    def _load(self, number: int) -> Work:
+        indices = grouped_indices(self.lengths, self.o.batch_size, self.seed, number)
+        parts, batches, ids = self.layout.own(self.rank), [], []
+        for part in parts:
+            places = self.layout.places(part)
+            batches.append(self.source.batch(indices[places], places, self.o.batch_size, number, part))
+            ids.append(self.source.ids(indices[places]))
+        return Work(number, parts, ids, batches, counts.own(self.module, batches))  # type: ignore[arg-type]
+
+    def _wait(self, loader: Iterator[Work]) -> Work:
+        self.watch.at(self.step, "waiting for data")
+        asked = time.monotonic()
+        work = next(loader)
+        self.meter.waited(time.monotonic() - asked)
+        self.meter.saw(work.batches)
+        return work
+
+    # -- one step -----------------------------------------------------------------------------------------------
+    def _step(self, work: Work) -> Agreed:
+        """One optimiser step, unless a loss or a gradient is not finite.
+
+        Ranks exchange two small tables: the targets' counts before the first forward pass, which no host waits for,
+        and with the losses all that they have to agree on before the optimiser's step.
+        """
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = learning_rate(self.o, self.step, self.total)
+        self.watch.at(self.step, "counting targets")
+        targets = counts.over_ranks(work.counts, self.device)
+        self.watch.at(self.step, "forward and backward")
+        batches = [b.to(self.device) for b in work.batches] if self.o.embedding_cache else work.batches
+        cached = self._cached(work, batches)
+        totals: dict[str, Tensor] = {}
+        agreed = None
+        for n, (part, batch) in enumerate(zip(work.parts, batches, strict=True), start=1):
+            self._seed_dropout(work.number, part)
+            losses: dict[str, LossSum] = self.engine(batch.to(self.device), *cached[n - 1 : n])
+            self.engine.backward(counts.normalised(losses, targets, self.layout.parts))
+            for name, loss in losses.items():
+                total = loss.total.detach().double()
+                totals[name] = totals[name] + total if name in totals else total
+            if n == len(batches):
+                self.watch.at(self.step, "agreeing on the step")
+                agreed = self._agree(totals, targets)
+                self.watch.at(self.step, "the optimiser's step")
+            self.engine.step()
+        assert agreed is not None
+        self._check_applied(agreed.losses, work)
+        return agreed
+
+    def _seed_dropout(self, number: int, part: int) -> None:
+        torch.manual_seed(int(generator(self.seed, DROPOUT, number, part).integers(2**62)))
+
+    def _cached(self, work: Work, batches: Sequence[Batch]) -> list[Cached]:
+        if not self.o.embedding_cache:
+            return []
+        assert isinstance(self.module, Contrasting)
+        seed = lambda part: self._seed_dropout(work.number, part)  # noqa: E731
+        return cache(self.module, batches, self.layout, self.rank, seed)
+
+    def _agree(self, totals: dict[str, Tensor], targets: dict[str, Tensor]) -> Agreed:
+        """The step's planned wait for the device: losses, and what any rank wants."""
+        late = self.rank == 0 and time.monotonic() - self.saved > 60 * self.o.checkpoint_minutes
+        flags = torch.tensor([float(late), *self.stop.flags()], dtype=torch.float64)
+        table = torch.cat([torch.stack(list(totals.values())), flags.to(self.device, non_blocking=True)])
+        if self.world > 1:
+            dist.all_reduce(table)
+        divisors = torch.stack([targets[name] for name in totals]).clamp(min=1.0)
+        both = torch.cat([table[: len(totals)] / divisors, table[len(totals) :]]).tolist()
+        means, (due, *stops) = both[: len(totals)], both[len(totals) :]
+        losses = {"loss": sum(means), **{f"loss_{k}": v for k, v in zip(totals, means, strict=True)}}
+        return Agreed(losses, bool(due), first_of(stops))
+
+    def _check_applied(self, losses: dict[str, float], work: Work) -> None:
+        if self.engine.was_step_applied():
+            self.not_finite.applied()
+        elif self.o.precision != "fp16" or not np.isfinite(losses["loss"]):
+            self.not_finite.skipped(self.step, losses, work.ids, work.batches)
+            if self.journal:
+                self.journal.metrics(self.step + 1, {"skipped_steps": self.not_finite.total})
+        # With fp16 a gradient that is too large is what makes the loss scale fall.
+
+    # -- between steps ------------------------------------------------------------------------------------------
+    def _log(self, losses: dict[str, float]) -> None:
+        if self.journal and (self.step % self.o.log_every == 0 or self.step == self.total):
+            values = losses | {"learning_rate": learning_rate(self.o, self.step - 1, self.total)}
+            values |= self.log.rates(self.step) | self.meter.rates()
+            if isinstance(self.module, Contrasting) and self.module.contrasts:
+                values["vsc_negatives"] = float(self._contrasted(self.module) - 1)
+            self.journal.metrics(self.step, values)
+            self.log.show(self.step, values)
+
+    def _contrasted(self, module: Contrasting) -> int:
+        """Pairs that VSC compares with each other."""
+        together = 1 if self.o.embedding_cache else self.o.accumulation
+        return module.contrast_group or self.o.batch_size // together
+
+    def _score(self) -> None:
+        assert self.selection is not None
+        self.module.eval()
+        score = self.selection.score()
+        self.module.train()
+        if self.journal:
+            self.journal.metrics(self.step, {"val_score": score})
+            self.best.offer(self.model, self.step, score)
+
+    def _save(self, agreed: Agreed) -> None:
+        planned = any(n is not None and self.step % n == 0 for n in (self.o.checkpoint_steps, self.o.keep_every))
+        if self.step >= self.total or not (planned or agreed.due or agreed.stopped):
+            return
+        self.watch.at(self.step, "saving")
+        state = {"shift": self.shift, "accumulation": self.o.accumulation, "zero_stage": self.o.zero_stage}
+        self.checkpoints.save(self.engine, self.step, state)
+        self.saved = time.monotonic()
+        if agreed.stopped:
+            self.checkpoints.close()
+            raise Preempted(self.run_dir, self.step, agreed.stopped)
+
+    def _journal_checkpoint(self, path: Path, step: int) -> None:
+        if self.journal:
+            self.journal.write("checkpoint", step=step, path=path.name, sha256=sha256(path / MANIFEST))
+
+    def _roll_back(self, number: int, loss: float) -> bool:
+        """To the newest checkpoint, and on from the batch after the spike's; False: there is none yet."""
+        self.checkpoints.close()
+        found = self.checkpoints.find()
+        if found is None:
+            return False
+        self.spikes.rolled_back(self.step, loss, int(found.manifest["step"]))
+        with self.watch.paused():
+            self._restore(found)
+        self.shift = number + 1 - self.step
+        return True
+
+    def _same_ranks(self, found: Found) -> bool:
+        return found.manifest["world_size"] == self.world
+
+    def _restore(self, found: Found) -> None:
+        path = found.path
+        if not self._same_ranks(found):
+            if self.rank == 0:
+                print(f"{path}: saved by {found.manifest['world_size']} ranks, read by {self.world}", flush=True)
+                universal.convert(path, TAG)
+            dist.barrier()
+            path = path.parent / universal.FOLDER
+        load(self.engine, path, TAG)
+        self.step, self.shift = int(found.manifest["step"]), int(found.manifest["state"]["shift"])
+        dist.barrier()
+        if self.rank == 0:
+            self.checkpoints.tidy()
 
 
-def total_loss(losses: dict[str, LossSum]) -> tuple[torch.Tensor, dict[str, float]]:
-    """Sum of the losses (eq. 10, 11), each normalised by the global number of its targets.
-
-    DeepSpeed divides the summed gradients by the number of ranks (all ZeRO stages: `gradient_average`, on by default)
-    and each backward by the number of accumulation steps. Ranks hold different numbers of targets, so a mean of their
-    means would weigh targets unequally: each rank's sum is divided by the global count and multiplied by the number of
-    ranks, which the engine's division undoes. What is left is the gradient of the global mean, whatever the number of
-    ranks; over accumulation steps it is the mean of their global means.
-    """
-    world = dist.get_world_size() if dist.is_initialized() else 1
-    table = torch.stack([torch.stack([x.total.detach().double(), x.count.double()]) for x in losses.values()])
-    if world > 1:
-        dist.all_reduce(table)
-    counts = table[:, 1].clamp(min=1.0)
-    loss = torch.stack([x.total * world / n.to(x.total.dtype) for x, n in zip(losses.values(), counts, strict=True)])
-    means = (table[:, 0] / counts).tolist()
-    return loss.sum(), {"loss": sum(means), **{f"loss_{k}": v for k, v in zip(losses, means, strict=True)}}
-
-
-class Best:
-    """The weights that scored best on val, kept beside the checkpoints, so that they survive a kill."""
-
-    def __init__(self, path: Path, fingerprint: str) -> None:
-        self.path, self.fingerprint = path, fingerprint
-        self.note = path.with_suffix(".json")
-
-    def clear(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
-
-    def offer(self, model: nn.Module, step: int, score: float) -> None:
-        if self.note.exists():
-            held = read_json(self.note)
-            if held["fingerprint"] == self.fingerprint and held["best_score"] >= score and held["best_step"] < step:
-                return
-        with atomic(self.path) as temporary:
-            save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, temporary)
-        note = {"best_step": step, "best_score": score, "fingerprint": self.fingerprint}
-        write_json(self.note, note)
-
-    def restore(self, model: nn.Module) -> dict[str, Any]:
-        model.load_state_dict(load_file(self.path))
-        note = read_json(self.note)
-        return {"best_step": note["best_step"], "best_score": note["best_score"]}
+def _check(layout: Layout, o: Optimisation, module: nn.Module) -> None:
+    """Raises VlpError, ConfigError: the global batch can not be shared like this."""
+    if o.batch_size % layout.parts:
+        ranks = f"{layout.world} ranks x {layout.accumulation} accumulation"
+        raise VlpError(f"batch_size {o.batch_size} is not a multiple of {ranks}")
+    if o.negative_group is not None and layout.micro % o.negative_group:
+        raise ConfigError(f"negative_group: {o.negative_group} does not divide the micro-batch of {layout.micro}")
+    if o.embedding_cache and not (isinstance(module, Contrasting) and module.contrasts):
+        raise ConfigError("embedding_cache: there is no VSC among the losses; leave it out")
 
 
 class Log:
@@ -221,7 +376,3 @@ class Log:
         print(
             f"step {step}/{self.total}  {parts}  {rate:.0f} samples/s  {shown(values)}  {left:.0f} s left", flush=True
         )
-
-
-def _evaluation_points(total: int, times: int) -> set[int]:
-    return {max(1, round(total * (i + 1) / times)) for i in range(times)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from vlp.models.initialise import copy_bert, set_phrase_rows
 from vlp.models.mvptr import Mvptr, set_dropout
 from vlp.phrases.tokenizer import bert_directory
 from vlp.regions import carried
+from vlp.training import checkpoint
 from vlp.training.inputs import Inputs, Paths
 from vlp.training.loop import train
 from vlp.training.schedule import hardness, steps
@@ -69,13 +69,16 @@ class CaptionPairs:
     def lengths(self) -> np.ndarray:
         return self.collator.text_lengths(self.rows)
 
-    def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, rank: int) -> Batch:
+    def ids(self, indices: np.ndarray) -> list[str]:
+        return [self.collator.texts.ids[t] for t in self.rows[indices]]
+
+    def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, part: int) -> Batch:
         texts = self.rows[indices]
         images = [self.collator.texts.image_ids[t] for t in texts]
         batch = self.collator.masked(texts, images, self.rates, self.seed, step, places, global_size)
         o = self.optimisation
         h = hardness(o, step, steps(o, len(self.rows)))
-        return add_negative_noise(batch, self.seed, step, rank, h)
+        return add_negative_noise(batch, self.seed, step, part, h, o.negative_group)
 
 
 def new_model(inputs: Inputs) -> Mvptr:
@@ -124,7 +127,7 @@ def pretrain(
     start = directory.digest(init) if init is not None else e.model.model_dump_json()
     fingerprint = inputs.fingerprint(
         stage,
-        o.model_dump(),
+        o.decides(),
         e.masking.model_dump(),
         e.lengths.model_dump(),
         e.model.model_dump(),
@@ -169,7 +172,7 @@ def finish(
         out.mkdir(parents=True, exist_ok=True)
         described |= {"seen": None if seen.images is None else record(out, seen.phase, seen.images, seen.init)}
         directory.save(model.float(), out, p.vocabulary, described, lineage | digests)
-        shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+        checkpoint.remove(run_dir / "checkpoints")
         for name in ("best.safetensors", "best.json"):
             (run_dir / name).unlink(missing_ok=True)
     dist.barrier()

@@ -42,5 +42,7 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
     return [g for g in groups if g["params"]]
 
 
-def optimiser(module: nn.Module, o: Optimisation) -> torch.optim.AdamW:
-    return torch.optim.AdamW(parameter_groups(module, o.weight_decay), lr=o.learning_rate, fused=True)
+def optimiser(
+    module: nn.Module, o: Optimisation, kind: type[torch.optim.AdamW] = torch.optim.AdamW
+) -> torch.optim.AdamW:
+    return kind(parameter_groups(module, o.weight_decay), lr=o.learning_rate, fused=True)

@@ -28,7 +28,8 @@ from vlp.objectives import (
     vsc,
     wpg,
 )
-from vlp.training import flops
+from vlp.training import counts, flops
+from vlp.training.contrast import Cached
 from vlp.training.flops import Sizes
 
 
@@ -72,6 +73,15 @@ def matched_and_negative(
     layers = m.multimodal(text, text_mask, regions, region_mask, tags, tag_mask, cls_only=cls_only)
     matched = torch.ones_like(valid) if batch.matchable_B is None else batch.matchable_B
     return Pairs(layers, rest, region_mask, matched, valid)
+
+
+def contrastive(
+    m: Mvptr, batch: Batch, text_BD: Tensor, image_BD: Tensor, group: int | None, cached: Cached | None
+) -> LossSum:
+    """L_vsc (eq. 5) over the micro-batches that ranks work on at the same time, or with `cached` over all."""
+    if cached is not None:
+        return cached.loss(text_BD, image_BD, m.scale())
+    return vsc(text_BD, image_BD, m.scale(), batch.image_B, batch.text_B, group, batch.matchable_B)
 
 
 def matching_loss(m: Mvptr, pairs: Pairs) -> LossSum:
@@ -124,7 +134,34 @@ class PretrainingStep(nn.Module):
     def cross_modal(self) -> bool:
         return bool(self.names & {"mlm", "itm", "wpg"})
 
-    def forward(self, batch: Batch) -> dict[str, LossSum]:
+    @property
+    def contrasts(self) -> bool:
+        return "vsc" in self.names and not self.model.merged
+
+    def vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.model.contrast_vectors(self.model.unimodal(batch))
+
+    def scale(self) -> Tensor:
+        return self.model.scale()
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        found, names = {}, self.names
+        if "mcr_visual" in names and batch.tags is not None:
+            found["mcr_visual"] = counts.concepts(batch.tags)
+        if "mcr_text" in names and batch.phrases is not None and self.model.architecture.phrase_rows:
+            found["mcr_text"] = counts.concepts(batch.phrases)
+        if self.contrasts:
+            found["vsc"] = counts.matchable(batch)
+        if "mlm" in names and batch.words is not None:
+            found["mlm"] = len(batch.words.label_M)
+        if "itm" in names:
+            found["itm"] = counts.matching(batch)
+        if "wpg" in names:
+            found["wpg"] = counts.anchored(batch, self.wpg_negatives == "all")
+        return found
+
+    def forward(self, batch: Batch, cached: Cached | None = None) -> dict[str, LossSum]:
+        """`cached`: the gradients of VSC over all micro-batches, in the place of VSC within this one."""
         m = self.model
         states = m.unimodal(batch)
         if m.merged:
@@ -133,8 +170,7 @@ class PretrainingStep(nn.Module):
         pending, found, coarse = self._recover(batch, states), {}, None
         if "vsc" in self.names:
             text, image = m.contrast_vectors(states)
-            matchable = batch.matchable_B
-            found["vsc"] = vsc(text, image, m.scale(), batch.image_B, batch.text_B, self.contrast_group, matchable)
+            found["vsc"] = contrastive(m, batch, text, image, self.contrast_group, cached)
             coarse = m.scale() * similarity(text, image)
         if self.cross_modal:
             found |= self._cross_modal(batch, states, self._pairs(batch, states, coarse))
@@ -193,7 +229,22 @@ class RetrievalStep(nn.Module):
         losses = ("itm",) if self.model.merged else ("vsc", "itm")
         return flops.pretraining(self.model.architecture, s, losses, self.contrast_group or global_size)
 
-    def forward(self, batch: Batch) -> dict[str, LossSum]:
+    @property
+    def contrasts(self) -> bool:
+        return not self.model.merged
+
+    def vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.model.contrast_vectors(self.model.unimodal(batch))
+
+    def scale(self) -> Tensor:
+        return self.model.scale()
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        found = {"vsc": counts.matchable(batch)} if self.contrasts else {}
+        return found | {"itm": counts.matching(batch)}
+
+    def forward(self, batch: Batch, cached: Cached | None = None) -> dict[str, LossSum]:
+        """`cached`: see `PretrainingStep`."""
         m, states = self.model, self.model.unimodal(batch)
         if m.merged:
             return {"itm": matching_loss(m, matched_and_negative(m, batch, states, None, cls_only=True))}
@@ -201,7 +252,7 @@ class RetrievalStep(nn.Module):
         coarse = m.scale() * similarity(text, image)
         pairs = matched_and_negative(m, batch, states, coarse, cls_only=True)
         return {
-            "vsc": vsc(text, image, m.scale(), batch.image_B, batch.text_B, self.contrast_group, batch.matchable_B),
+            "vsc": contrastive(m, batch, text, image, self.contrast_group, cached),
             "itm": matching_loss(m, pairs),
         }
 
@@ -213,6 +264,9 @@ class VqaStep(nn.Module):
 
     def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
         return flops.classification(self.model.architecture, s, self.model.architecture.head_size)
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        return {"answers": len(batch)}
 
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         assert batch.scores_BA is not None
@@ -228,6 +282,9 @@ class EntailmentStep(nn.Module):
 
     def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
         return flops.classification(self.model.architecture, s, 3)
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        return {"labels": len(batch)}
 
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         assert batch.labels_B is not None
@@ -254,6 +311,10 @@ class GroundingStep(nn.Module):
 
     def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
         return flops.classification(self.model.architecture, s, 0, whole_last_layer=True)
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        assert batch.grounded_BG is not None
+        return {"grounding": int((batch.grounded_BG[..., None] & batch.region_mask_BR[:, None]).sum())}
 
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         assert batch.span_mask_BGL is not None and batch.iou_BGR is not None and batch.grounded_BG is not None
