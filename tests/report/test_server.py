@@ -30,7 +30,7 @@ def predictions(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    value = making.experiment(vqa={}).model_dump(mode="json") | {"results": str(tmp_path), "name": "x"}
+    value: dict[str, Any] = making.experiment(vqa={}).model_dump(mode="json") | {"results": str(tmp_path), "name": "x"}
     value["data"]["name"] = "coco"
     (tmp_path / "x.json").write_text(json.dumps(value))  # JSON is YAML
     return tmp_path / "x.json"

@@ -64,9 +64,9 @@ def test_a_model_of_other_inputs_is_refused(what: str, lab: Paths, start: Path, 
         shutil.copytree(start, tmp_path / "other")
         write_json(model / "config.json", config | {"region_size": config["region_size"] + 2})
         wider = directory.load(start)
-        import torch
+        from vlp.models.products import Linear
 
-        wider.region_projection = torch.nn.Linear(wider.architecture.region_size + 2, 16)
+        wider.region_projection = Linear(wider.architecture.region_size + 2, 16)
         wider.architecture = wider.architecture.model_copy(update={"region_size": config["region_size"] + 2})
         directory.save(wider, model, lab.vocabulary, {}, {})
     else:

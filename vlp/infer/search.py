@@ -109,7 +109,7 @@ class Searcher(Predictor):
         wanted_IS[pairs[:, 0], pairs[:, 1]] = True
         match_IS = score(cache, wanted_IS)
         hits = [
-            Hit(images[i] if direction == "t2i" else texts[s], float(match_IS[i, s]), float(coarse_IS[i, s]))
+            Hit(images[int(i)] if direction == "t2i" else texts[int(s)], float(match_IS[i, s]), float(coarse_IS[i, s]))
             for i, s in pairs.tolist()
         ]
         return sorted(hits, key=lambda h: (-h.match, -h.cosine, h.name))
