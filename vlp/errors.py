@@ -20,3 +20,17 @@ class InputError(VlpError):
 
 class ConfigError(VlpError):
     """A wrong key or value in an experiment file; the message holds the key's path."""
+
+
+class Preempted(VlpError):  # noqa: N818  (nothing went wrong)
+    """A signal stopped a training; its checkpoint is saved, and the same command goes on from it.
+
+    Every rank raises it. `signal` is the number of the signal, of whichever rank got it.
+    """
+
+    exit_code = 75
+    """EX_TEMPFAIL: try again."""
+
+    def __init__(self, where: str | Path, step: int, signal: int) -> None:
+        self.step, self.signal = step, signal
+        super().__init__(f"{where}: stopped by signal {signal} after step {step}, which is saved. Run again to go on.")

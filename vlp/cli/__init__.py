@@ -28,7 +28,7 @@ GROUPS = {
 def main() -> None:
     import typer
 
-    from vlp.errors import VlpError
+    from vlp.errors import Preempted, VlpError
     from vlp.launch.driver import end_with_driver
 
     end_with_driver()
@@ -45,4 +45,4 @@ def main() -> None:
         app(standalone_mode=True)
     except VlpError as error:
         print(f"vlp: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code if isinstance(error, Preempted) else 2)

@@ -9,12 +9,12 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vlp.config.launch import Resources
-from vlp.errors import VlpError
+from vlp.errors import Preempted, VlpError
 from vlp.launch.driver import when_gone
 
 LOG_LINES = 30
@@ -103,6 +103,8 @@ class Task:
     jobs: Path
     driver: int | None
     """Process to die with (local executor): else a killed driver leaves a training behind that nobody waits for."""
+    starts: int = 1
+    """How often this job was started: requeued ranks must not meet in the file where the former ones did."""
 
     def __call__(self) -> Any:
         from submitit import JobEnvironment
@@ -115,8 +117,15 @@ class Task:
         environment = JobEnvironment()
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         os.environ["OMP_NUM_THREADS"] = str(self.threads)
-        rendezvous = self.jobs / f"rendezvous-{environment.job_id}" if self.driver is not None else None
-        result = call(self.function, self.kwargs, self.threads, rendezvous)
+        rendezvous = self.jobs / f"rendezvous-{environment.job_id}-{self.starts}" if self.driver is not None else None
+        try:
+            result = call(self.function, self.kwargs, self.threads, rendezvous)
+        except Preempted as stop:
+            if stop.signal != JobEnvironment._usr_sig():
+                raise
+            # All ranks have saved. submitit's handler is back in its place: on rank 0 it requeues the job and exits.
+            signal.raise_signal(stop.signal)
+            raise SystemExit(0) from stop
         # Not after a failure: the other ranks would fail too, before this rank has written what went wrong.
         leave_process_group()
         return result
@@ -125,7 +134,7 @@ class Task:
         """submitit asks for this when the job is preempted: the same task again, which resumes from its checkpoint."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self)
+        return DelayedSubmission(replace(self, starts=self.starts + 1))
 
 
 def call(function: Callable[..., Any], kwargs: dict[str, Any], threads: int, rendezvous: Path | None) -> Any:

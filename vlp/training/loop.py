@@ -20,7 +20,7 @@ from vlp.batching.batch import Batch
 from vlp.batching.loader import ahead, workers
 from vlp.batching.order import DROPOUT, generator, grouped_indices
 from vlp.config.training import Optimisation
-from vlp.errors import VlpError
+from vlp.errors import Preempted, VlpError
 from vlp.files import atomic, read_json, sha256, write_json
 from vlp.objectives import LossSum
 from vlp.tracking.journal import Journal
@@ -29,6 +29,7 @@ from vlp.training.engine import initialise
 from vlp.training.memory import keep_freed
 from vlp.training.meter import Meter, peak_memory, peak_rate, shown
 from vlp.training.schedule import learning_rate, steps
+from vlp.training.signals import StopRequest, first_of
 
 
 class Source(Protocol):
@@ -71,6 +72,9 @@ def train(
 
     Returns:
         steps, samples_per_second, peak_memory_bytes; with `selection` also best_step and best_score.
+
+    Raises:
+        Preempted: SIGUSR2 or SIGTERM reached a rank; all of them have saved.
     """
     rank, world = dist.get_rank(), dist.get_world_size()
     micro, rest = divmod(o.batch_size, world * o.accumulation)
@@ -106,7 +110,7 @@ def train(
         return batches
 
     step_module.train()
-    with ahead(load, start, total, workers(device), device.type == "cuda") as loader:
+    with ahead(load, start, total, workers(device), device.type == "cuda") as loader, StopRequest() as stop:
         for step in range(start, total):
             asked = time.monotonic()
             batches = next(loader)
@@ -133,16 +137,21 @@ def train(
                 if rank == 0 and journal:
                     journal.metrics(step + 1, {"val_score": score})
                     best.offer(model, step + 1, score)
-            due = torch.tensor([float(time.monotonic() - saved > 60 * o.checkpoint_minutes)], device=device)
+            flags = torch.tensor([rank == 0 and time.monotonic() - saved > 60 * o.checkpoint_minutes, *stop.flags()])
+            flags = flags.to(device, torch.float32)
             if world > 1:
-                dist.broadcast(due, 0)
-            if due.item() and step + 1 < total:
+                dist.all_reduce(flags)  # a signal may have reached one rank only, or not all of them in the same step
+            due, *stops = flags.tolist()
+            stopped = first_of(stops)
+            if (due or stopped) and step + 1 < total:
                 saved_to = checkpoint.save(engine, folder, step + 1, fingerprint, o.keep_checkpoints, {})
                 if journal:
                     journal.write(
                         "checkpoint", step=step + 1, path=saved_to.name, sha256=sha256(saved_to / checkpoint.MANIFEST)
                     )
                 saved = time.monotonic()
+                if stopped:
+                    raise Preempted(run_dir, step + 1, stopped)
     step_module.eval()
     result = {
         "steps": total,
