@@ -43,7 +43,7 @@ def results(
 
             store = RegionStore(regions)
         limits = [] if bounds is None else rows.read(bounds)
-        detector = here.folder / "detector" / "detector.safetensors"
+        detector = here.place("detector/detector.safetensors")
         found = rows.collect(here, predictions, quality, models, tables, store, detector) + limits
         rows.write(out, found)
         rows.write_costs(costs, rows.costs(here.folder))

@@ -242,7 +242,7 @@ def gallery(experiment: Experiment, split: str) -> dict[str, list[Any]]:
     """Examples of the fine-tuned models; empty lists where there is nothing to show."""
     from vlp.report import gallery as examples
 
-    predictions, tables = experiment.folder / "predictions", experiment.folder / "tables"
+    predictions, tables = experiment.folder / "predictions", experiment.place("tables")
     shown: dict[str, list[Any]] = {"grounding": [], "t2i": [], "i2t": []}
     if not (tables / "images.parquet").exists():
         return shown

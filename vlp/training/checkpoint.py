@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from vlp.errors import InputError, VlpError
 from vlp.files import raise_if_full, read_json, sha256, write_json
+from vlp.launch import fence
 
 MANIFEST = "manifest.json"
 TAG = "state"
@@ -18,9 +19,11 @@ TAG = "state"
 
 def save(engine: Any, folder: Path, step: int, fingerprint: str, keep: int, state: dict[str, Any]) -> Path:
     """Collective: every rank writes its part, rank 0 then makes it whole and drops all but the newest `keep`."""
-    final, temporary = folder / f"step-{step:09d}", folder / f".step-{step:09d}.tmp"
+    final, temporary = folder / f"step-{step:09d}", folder / f".step-{step:09d}.{fence.label()}.tmp"
     if dist.get_rank() == 0:
-        shutil.rmtree(temporary, ignore_errors=True)
+        fence.check()
+        for left in folder.glob(".step-*.tmp"):
+            shutil.rmtree(left, ignore_errors=True)
         temporary.mkdir(parents=True)
     dist.barrier()
     try:
@@ -41,6 +44,7 @@ def save(engine: Any, folder: Path, step: int, fingerprint: str, keep: int, stat
             "files": {p.relative_to(temporary).as_posix(): sha256(p) for p in files},
         }
         write_json(temporary / MANIFEST, manifest)
+        fence.check()
         shutil.rmtree(final, ignore_errors=True)
         temporary.replace(final)
         _sync(folder)

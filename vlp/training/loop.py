@@ -22,6 +22,7 @@ from vlp.batching.order import DROPOUT, generator, grouped_indices
 from vlp.config.training import Optimisation
 from vlp.errors import Preempted, VlpError
 from vlp.files import atomic, read_json, sha256, write_json
+from vlp.launch import fence
 from vlp.objectives import LossSum
 from vlp.tracking.journal import Journal
 from vlp.training import checkpoint
@@ -127,6 +128,7 @@ def train(
                 engine.backward(loss)
                 engine.step()
             if journal and ((step + 1) % o.log_every == 0 or step + 1 == total):
+                fence.check()
                 values |= {"learning_rate": learning_rate(o, step, total), **log.rates(step + 1), **meter.rates()}
                 journal.metrics(step + 1, values)
                 log.show(step + 1, values)
@@ -196,6 +198,7 @@ class Best:
         self.note.unlink(missing_ok=True)
 
     def offer(self, model: nn.Module, step: int, score: float) -> None:
+        fence.check()
         if self.note.exists():
             held = read_json(self.note)
             if held["fingerprint"] == self.fingerprint and held["best_score"] >= score and held["best_step"] < step:
