@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from vlp.config import Experiment, build
 from vlp.config.sweep import Sweep, resolved
+from vlp.errors import InputError
 from vlp.files import write_text
 
 KINDS = ("data", "stage1", "stage2", "run")
@@ -67,6 +69,16 @@ class Plan:
         path = self.folder / "plan.yaml"
         write_text(path, yaml.safe_dump(value, sort_keys=False))
         return path
+
+
+def read(path: Path) -> Plan:
+    """Raises InputError: the file is missing or no plan; ConfigError: settings in it are not valid."""
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        nodes = [Node(n["kind"], n["name"], build(n["config"], f"{path}: {n['name']}")) for n in value["nodes"]]
+        return Plan(Sweep.model_validate(value["sweep"]), path.parent, nodes, value["runs"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+        raise InputError(path, f"not a plan ({error}).", "Make it again: vlp sweep FILE.") from error
 
 
 def make(sweep: Sweep, overrides: list[str], results: Path | None = None, array: bool = True) -> Plan:
