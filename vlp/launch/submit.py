@@ -14,7 +14,7 @@ from typing import Any
 
 from vlp.config.launch import Resources
 from vlp.errors import Preempted, VlpError
-from vlp.launch import driver, fence, record, snapshot
+from vlp.launch import driver, fence, gather, record, snapshot
 from vlp.launch.record import Record
 from vlp.launch.scheduler import Look, Slurm
 from vlp.launch.states import Judge, State, Verdict
@@ -205,18 +205,18 @@ class _Launch:
         return last
 
     def task(self, last: Record, driver: int | None, packages: dict[str, str] | None) -> Task:
-        code = snapshot.code(self.folder / "jobs")
+        code = snapshot.code(self.resources.array or self.folder / "jobs")
         folder = self.folder.resolve()
         return Task(self.function, self.kwargs, self.resources.threads, folder, last.token, code, packages, driver)
 
-    def submit(self, last: Record, task: Task, **more: Any) -> tuple[Record, Any]:
-        """Through submitit; returns the record and submitit's job."""
+    def submit(self, last: Record, task: Task) -> tuple[Record, Any]:
+        """To this host, through submitit; returns the record and submitit's job."""
         import submitit
 
-        # A folder for each submission: job ids come again (local: process ids; SLURM: a cluster set up anew).
-        jobs = self.folder / "jobs" / last.token
-        executor = submitit.AutoExecutor(folder=jobs / "%j", cluster=self.resources.executor)
-        executor.update_parameters(name=self.name, **(parameters(self.resources) | more))
+        # A folder for each submission: process ids come again.
+        place = self.folder / "jobs" / last.token / "%j"
+        executor = submitit.AutoExecutor(folder=place, cluster=self.resources.executor)
+        executor.update_parameters(name=self.name, **parameters(self.resources))
         with _environment(task.code):
             job = executor.submit(task)
         folder = str(job.paths.folder)
@@ -255,6 +255,26 @@ class _Launch:
         return f"{self.name}: job {last.job}: {verdict.reason}{again}. Its log: {log}\n{tail}"
 
 
+def send_together(tasks: list[Task], own: dict[str, Any], place: Path, comment: str) -> list[tuple[str, str]]:
+    """Send one job, or several as an array; the comment finds them in the queue.
+
+    Args:
+        own: submitit's parameters.
+        place: folder of submitit's files, with `%j`; new for each submission: ids come again on a cluster set up anew.
+
+    Returns:
+        Id and folder of each.
+    """
+    import submitit
+
+    executor = submitit.AutoExecutor(folder=place, cluster="slurm")
+    extra = own["slurm_additional_parameters"] | {"comment": comment}
+    executor.update_parameters(**(own | {"slurm_additional_parameters": extra}))
+    with executor.batch():
+        jobs = [executor.submit(task) for task in tasks]
+    return [(job.job_id, str(job.paths.folder)) for job in jobs]
+
+
 class OnSlurm(_Launch):
     def __init__(self, *arguments: Any, slurm: Slurm | None = None) -> None:
         super().__init__(*arguments)
@@ -262,9 +282,15 @@ class OnSlurm(_Launch):
 
     def send(self, last: Record) -> Record:
         task = self.task(last, None, snapshot.environment())
-        extra = {**parameters(self.resources)["slurm_additional_parameters"], "comment": last.token}
         setup = [f"export {name}={value!r}" for name, value in _imports(task.code).items()]
-        return self.submit(last, task, slurm_setup=setup, slurm_additional_parameters=extra)[0]
+        array, own = self.resources.array, parameters(self.resources) | {"slurm_setup": setup}
+        if array is None:
+            place = self.folder / "jobs" / last.token / "%j"
+            [(job, folder)] = send_together([task], own | {"name": self.name}, place, last.token)
+        else:
+            request = gather.Request(own | {"name": array.parent.name}, task)
+            job, folder = gather.submit(array, last.token, request, self.slurm, send_together)
+        return record.write(self.folder, last, status="sent", job=job, folder=folder)
 
     def look(self, last: Record) -> Look:
         assert last.job is not None
@@ -272,7 +298,7 @@ class OnSlurm(_Launch):
 
     def cancel(self, last: Record) -> None:
         with contextlib.suppress(OSError):
-            job = last.job or self.slurm.find(last.token)
+            job = last.job or self._sent(last.token)
             if job is not None:
                 self.slurm.cancel(job)
 
@@ -290,10 +316,16 @@ class OnSlurm(_Launch):
         self._clear(last, last.job)
         return None
 
+    def _sent(self, token: str) -> str | None:
+        """The job of a submission whose id was not noted. Raises OSError: the queue can not be read."""
+        if self.resources.array is not None:
+            return gather.withdraw(self.resources.array, token)
+        return self.slurm.find(token)
+
     def _find(self, token: str) -> str | None:
         while True:
             try:
-                return self.slurm.find(token)
+                return self._sent(token)
             except OSError as error:
                 print(f"{self.name}: is a job of {token} in the queue? {error}", flush=True)
                 time.sleep(ASK_SECONDS)
