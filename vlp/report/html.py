@@ -261,7 +261,7 @@ def probed(experiment: Experiment) -> dict[str, Any]:
     """Figures 4 and 6 of `figures.json`; empty where it is absent."""
     from vlp.report import gallery as examples
 
-    path, tables = experiment.folder / "figures.json", experiment.folder / "tables"
+    path, tables = experiment.folder / "figures.json", experiment.place("tables")
     if not path.exists():
         return {"attention": [], "embedding": Markup("")}
     found, images = read_json(path), examples.Images(tables, experiment.data_root)
