@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.launch import jobs
-from tests.slurm.lab import GPUS, PARTITION, Cluster
+from tests.slurm.lab import GPUS, Cluster
+from tests.slurm.use import on_slurm, when
 from tests.training.tiny_run import train, weights
 from vlp.config.launch import Resources
 from vlp.errors import VlpError
@@ -19,11 +18,6 @@ from vlp.launch import run
 from vlp.launch.submit import ASK_SECONDS
 
 pytestmark = pytest.mark.slurm
-
-
-def on_slurm(nodes: int, tasks: int, partition: str = PARTITION, **more: object) -> Resources:
-    value = {"partition": partition, "nodes": nodes, "tasks_per_node": tasks, "memory_gb": 2, "minutes": 10, **more}
-    return Resources.model_validate({"executor": "slurm", **value})
 
 
 @pytest.fixture(scope="module")
@@ -85,29 +79,3 @@ def test_without_accounting_an_end_is_noticed_within_30_seconds(slurm: Cluster, 
             run(jobs.wait, {"folder": tmp_path, "seconds": 120}, on_slurm(1, 1), tmp_path, "lost")
         assert time.monotonic() - ended[0] < 30
         assert ASK_SECONDS < 30
-
-
-class when:  # noqa: N801
-    """Calls `act` in a thread as soon as `true`; the block ends after both."""
-
-    def __init__(self, true: Callable[[], object], act: Callable[[], object]) -> None:
-        self.thread = threading.Thread(target=self._run, args=(true, act), daemon=True)
-        self.problem: BaseException | None = None
-
-    def _run(self, true: Callable[[], object], act: Callable[[], object]) -> None:
-        try:
-            end = time.monotonic() + 120
-            while not true():
-                assert time.monotonic() < end, "it did not happen"
-                time.sleep(0.1)
-            act()
-        except BaseException as problem:
-            self.problem = problem
-
-    def __enter__(self) -> None:
-        self.thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.thread.join(130)
-        if self.problem is not None:
-            raise self.problem

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+import sysconfig
 import tempfile
 from importlib import metadata
 from pathlib import Path
@@ -44,7 +45,9 @@ def code(root: Path) -> Path:
 
 def environment() -> dict[str, str]:
     """Python and every installed distribution with its version."""
-    found = {d.metadata["Name"].lower().replace("_", "-"): d.version for d in metadata.distributions()}
+    # Not all of sys.path: importing setuptools, as others do, puts the packages it carries there.
+    places = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    found = {d.metadata["Name"].lower().replace("_", "-"): d.version for d in metadata.distributions(path=places)}
     return {"python": sys.version.split()[0], **dict(sorted(found.items()))}
 
 
