@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
+import sys
 import tempfile
 import time
 import uuid
@@ -267,7 +269,9 @@ def send_together(tasks: list[Task], own: dict[str, Any], place: Path, comment: 
     """
     import submitit
 
-    executor = submitit.AutoExecutor(folder=place, cluster="slurm")
+    # A signal that comes before Python has its handlers would end it as a failure.
+    python = f"env --ignore-signal=USR2 {shlex.quote(sys.executable)}"
+    executor = submitit.AutoExecutor(folder=place, cluster="slurm", slurm_python=python)
     extra = own["slurm_additional_parameters"] | {"comment": comment}
     executor.update_parameters(**(own | {"slurm_additional_parameters": extra}))
     with executor.batch():
