@@ -35,7 +35,7 @@ def undisturbed(tiny_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def steps(folder: Path) -> list[int]:
     """Steps that the logs of rank 0 tell, in the order in which they were done."""
     logs = sorted(folder.glob("run/jobs/*/*/*_0_log.out"), key=lambda p: p.stat().st_mtime_ns)
-    return [int(n) for n in re.findall(rf"^step (\d+)/\d+ ", "".join(p.read_text() for p in logs), re.M)]
+    return [int(n) for n in re.findall(r"^step (\d+)/\d+ ", "".join(p.read_text() for p in logs), re.M)]
 
 
 def training(folder: Path) -> bool:
@@ -153,13 +153,15 @@ def test_a_killed_node_costs_what_was_not_saved(
 @pytest.mark.long
 def test_a_time_limit_that_is_hit_twice_loses_no_step(slurm: Cluster, tiny_inputs: Path, tmp_path: Path) -> None:
     """Limits are whole minutes; SLURM may announce their end a minute early."""
-    slow = {"epochs": 600, "log_every": 1}
-    whole = tmp_path / "whole"
-    train(tiny_inputs, whole, "stage2", Resources(executor="inline"), **slow)
+    quick = train(tiny_inputs, tmp_path / "quick", "stage1", Resources(executor="inline"), **LONG)
+    # Two and a half minutes of steps, however quick this machine is.
+    epochs = LONG["epochs"] * 150.0 / quick["seconds"]
+    slow, whole = {"epochs": epochs, "log_every": 1}, tmp_path / "whole"
+    train(tiny_inputs, whole, "stage1", Resources(executor="inline"), **slow)
     cut = tmp_path / "cut"
     jobs: list[str] = []
     with when(lambda: training(cut), lambda: jobs.append(slurm.job("tiny"))):
-        train(tiny_inputs, cut, "stage2", on_slurm(1, 1, minutes=1, signal_delay_seconds=15), **slow)
+        train(tiny_inputs, cut, "stage1", on_slurm(1, 1, minutes=1, signal_delay_seconds=15), **slow)
     assert slurm.restarts(jobs[0]) >= 2, "too quick to hit its limit twice"
     assert repeated(cut) == 0 and weights(cut).read_bytes() == weights(whole).read_bytes()
 
