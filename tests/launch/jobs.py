@@ -25,6 +25,15 @@ def about(value: float) -> dict[str, Any]:
     return {"total": total.item(), "threads": torch.get_num_threads(), "nodes": nodes, "world": dist.get_world_size()}
 
 
+def gpus() -> list[list[Any]]:
+    """Of every rank: its node, and the index of its GPU among all GPUs of the job there."""
+    visible = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+    own = [os.environ["SLURMD_NODENAME"], int(visible[int(os.environ["LOCAL_RANK"])])]
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, own)
+    return found
+
+
 def fail(rank: int) -> None:
     """`rank` raises; the others wait for it."""
     print(f"rank {dist.get_rank()} is here", file=sys.stderr)

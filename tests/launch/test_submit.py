@@ -96,6 +96,7 @@ def test_resources_in_submitits_words() -> None:
         "slurm_qos": "high",
         "slurm_constraint": "h200",
         "slurm_signal_delay_s": 60,
+        "slurm_srun_args": ["--kill-on-bad-exit=1"],
         "slurm_additional_parameters": {"requeue": True, "exclusive": True},
     }
     # What is not given is left to the cluster; a local job knows none of it.

@@ -8,11 +8,18 @@ from tests.slurm import lab
 
 
 @pytest.fixture(scope="session")
-def slurm() -> Iterator[str]:
-    """A cluster of two nodes, its clients on the PATH; gives the partition's name."""
+def cluster() -> Iterator[lab.Cluster]:
+    """A cluster of two nodes without accounting, its clients on the PATH."""
     if reason := lab.missing():
         pytest.skip(reason)
-    with lab.cluster() as environment, pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
+    with lab.cluster() as found, pytest.MonkeyPatch.context() as patch:
+        for name, value in found.environment.items():
             patch.setenv(name, value)
-        yield lab.PARTITION
+        yield found
+
+
+@pytest.fixture
+def slurm(cluster: lab.Cluster) -> Iterator[lab.Cluster]:
+    """The cluster with an empty queue."""
+    yield cluster
+    cluster.clean()

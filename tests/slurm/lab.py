@@ -10,20 +10,22 @@ import ctypes
 import os
 import re
 import secrets
-import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 NODES = 2
-PARTITION = "main"
-CPUS, MEMORY_MB = 4, 16_000
+PARTITION, LOW = "main", "low"
+"""Jobs in `main` preempt those in `low`."""
+GRACE = 20
+"""Seconds between the announcement of a preemption and the end."""
+CPUS, MEMORY_MB, GPUS = 16, 64_000, 8
 """What each node claims to have."""
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "scancel")
 SEARCH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -51,11 +53,18 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 # Claim what the machine does not have.
 SlurmdParameters=config_overrides
+GresTypes=gpu
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=100
 SchedulerParameters=sched_interval=2,sched_min_interval=200000,batch_sched_delay=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+# A preempted job gets its own --signal first.
+SlurmctldParameters=preempt_send_user_signal
+JobRequeue=1
 KillWait=5
+SlurmdTimeout=12
 # Jobs stay visible to `scontrol` for so long after their end.
 MinJobAge=3600
 ReturnToService=2
@@ -64,11 +73,14 @@ MpiDefault=none
 SwitchType=switch/none
 PropagateResourceLimits=NONE
 MailProg=/bin/true
-PartitionName={partition} Nodes=n[1-{nodes}] Default=YES MaxTime=INFINITE DefaultTime=60 State=UP
+PartitionName={partition} Nodes=n[1-{nodes}] Default=YES MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=10 \
+PreemptMode=OFF
+PartitionName={low} Nodes=n[1-{nodes}] MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=1 PreemptMode=REQUEUE \
+GraceTime={grace}
 """
 NODE = (
     "NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} Sockets=1 CoresPerSocket={cpus} "
-    "ThreadsPerCore=1 RealMemory={memory}\n"
+    "ThreadsPerCore=1 RealMemory={memory} Gres=gpu:{gpus}\n"
 )
 
 
@@ -85,61 +97,96 @@ def missing() -> str | None:
     return None
 
 
-@contextlib.contextmanager
-def cluster() -> Iterator[dict[str, str]]:
-    """Start it; yields the environment variables of its clients; stops it whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix="vlp-slurm-"))
-    environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{folder / 'bin'}:{SEARCH}"}
-    daemons: list[subprocess.Popen[bytes]] = []
+class Cluster:
+    """The running cluster."""
 
-    def start(*command: str | Path) -> None:
-        log = (folder / f"{Path(command[0]).name}-{len(daemons)}.log").open("wb")
-        child = subprocess.Popen(
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": SEARCH}
+        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, *command: str | Path) -> None:
+        log = (self.folder / f"{name}.log").open("ab")
+        self.daemons[name] = subprocess.Popen(
             [str(c) for c in command],
-            env=os.environ | environment,
+            env=os.environ | self.environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
-        daemons.append(child)
 
-    def asks(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=30)
+    def asks(self, *command: str) -> str:
+        """What a client says, stripped; empty if it fails."""
+        done = subprocess.run(command, env=os.environ | self.environment, capture_output=True, text=True, timeout=30)
+        return done.stdout.strip() if done.returncode == 0 else ""
 
-    def wait_for(what: str, true: Callable[[], bool]) -> None:
-        end = time.monotonic() + 30
+    def wait_for(self, what: str, true: Callable[[], object], seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
         while not true():
-            if time.monotonic() > end or any(d.poll() is not None for d in daemons):
-                logs = "\n".join(f"{p.name}:\n{p.read_text(errors='replace')[-1500:]}" for p in folder.glob("*.log"))
-                raise LabError(f"the test cluster did not come up ({what})\n{logs}")
-            time.sleep(0.1)
+            if time.monotonic() > end or any(d.poll() is not None for d in self.daemons.values()):
+                logs = [f"{p.name}:\n{p.read_text(errors='replace')[-1500:]}" for p in self.folder.glob("*.log")]
+                raise LabError("\n".join([f"the test cluster: {what} did not come", *logs]))
+            time.sleep(0.2)
 
-    def idle() -> bool:
-        states = asks("sinfo", "--noheader", "--Node", "--format=%T").stdout.split()
-        return states == ["idle"] * NODES
+    def job(self, name: str) -> str:
+        """Id of the job of this name that is in the queue, `ARRAY_INDEX` of an array's; empty: there is none."""
+        return self.asks("squeue", "--noheader", f"--name={name}", "--format=%i").partition("\n")[0]
 
+    def state(self, job: str) -> str:
+        return self.asks("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
+
+    def restarts(self, job: str) -> int:
+        found = re.search(r"Restarts=(\d+)", self.asks("scontrol", "show", "job", job))
+        return int(found[1]) if found else 0
+
+    def start_node(self, i: int) -> None:
+        self.start(f"n{i}", _program("slurmd"), "-D", "-N", f"n{i}")
+
+    def kill_node(self, i: int) -> None:
+        """As if its power were cut: the daemon, the managers of its steps, and their tasks, with SIGKILL."""
+        self.daemons.pop(f"n{i}").kill()
+        tasks = {p for p in _processes() if _environ(p).get("SLURMD_NODENAME") == f"n{i}" and self._ours(p)}
+        managers = {parent for p in tasks if (parent := _parent(p)) not in tasks and "slurmstepd" in _name(parent)}
+        for process in managers | tasks:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def _ours(self, process: int) -> bool:
+        return _environ(process).get("SLURM_CONF") == self.environment["SLURM_CONF"]
+
+    def clean(self) -> None:
+        """Cancel every job and wait until the nodes are free, for the next test."""
+        self.asks("scancel", "--user=root")
+        self.wait_for("an empty queue", lambda: not self.asks("squeue", "--noheader"), 60)
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[Cluster]:
+    """Start it; stops it whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix="vlp-slurm-"))
+    lab = Cluster(folder)
     try:
         _write(folder)
         _name_nodes(True)
         munge = {"key-file": "munge.key", "socket": "munge.socket", "log-file": "munged.log", "pid-file": "munged.pid"}
         options = [f"--{k}={folder / v}" for k, v in munge.items()]
-        start(_program("munged"), "--foreground", "--force", f"--seed-file={folder / 'seed'}", *options)
-        wait_for("munged", lambda: asks("munge", "-S", str(folder / "munge.socket"), "-n").returncode == 0)
-        start(_program("slurmctld"), "-D")
-        wait_for("slurmctld", lambda: asks("scontrol", "ping").returncode == 0)
+        lab.start("munged", _program("munged"), "--foreground", "--force", f"--seed-file={folder / 'seed'}", *options)
+        lab.wait_for("munged", lambda: lab.asks("munge", "-S", str(folder / "munge.socket"), "-n"))
+        lab.start("slurmctld", _program("slurmctld"), "-D")
+        lab.wait_for("slurmctld", lambda: "UP" in lab.asks("scontrol", "ping"))
         for i in range(1, NODES + 1):
-            start(_program("slurmd"), "-D", "-N", f"n{i}")
-        wait_for("the nodes", idle)
-        yield environment
-        asks("scancel", "--user=root", "--signal=KILL")
+            lab.start_node(i)
+        idle = ["sinfo", "--noheader", "--Node", f"--partition={PARTITION}", "--format=%T"]
+        lab.wait_for("idle nodes", lambda: lab.asks(*idle).split() == ["idle"] * NODES)
+        yield lab
         with contextlib.suppress(LabError):
-            wait_for("the end of all jobs", lambda: not asks("squeue", "--noheader").stdout.strip())
+            lab.clean()
     finally:
-        for daemon in reversed(daemons):
+        for daemon in reversed(lab.daemons.values()):
             daemon.send_signal(signal.SIGTERM)
-        for daemon in reversed(daemons):
+        for daemon in reversed(lab.daemons.values()):
             try:
                 daemon.wait(8)
             except subprocess.TimeoutExpired:
@@ -155,15 +202,17 @@ def _write(folder: Path) -> None:
     folder.chmod(0o711)
     (folder / "state").mkdir()
     host, ports = socket.gethostname().partition(".")[0], _free_ports(NODES + 1)
-    text = CONFIG.format(host=host, ports=ports, folder=folder, partition=PARTITION, nodes=NODES)
-    nodes = [NODE.format(i=i, host=host, port=ports[i], cpus=CPUS, memory=MEMORY_MB) for i in range(1, NODES + 1)]
-    head, separator, partition = text.partition("PartitionName")
-    (folder / "slurm.conf").write_text(head + "".join(nodes) + separator + partition)
+    text = CONFIG.format(host=host, ports=ports, folder=folder, partition=PARTITION, low=LOW, grace=GRACE, nodes=NODES)
+    claims = {"host": host, "cpus": CPUS, "memory": MEMORY_MB, "gpus": GPUS}
+    nodes = [NODE.format(i=i, port=ports[i], **claims) for i in range(1, NODES + 1)]
+    head, separator, partitions = text.partition("PartitionName")
+    (folder / "slurm.conf").write_text(head + "".join(nodes) + separator + partitions)
     (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")  # else slurmd looks for it, and fails on mixed ones
-    (folder / "bin").mkdir()
-    sacct = folder / "bin" / "sacct"
-    sacct.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {Path(__file__).with_name("sacct.py")} "$@"\n')
-    sacct.chmod(0o755)
+    # Devices without a driver, never opened: with ordinary files SLURM would bind no GPU to a job.
+    (folder / "dev").mkdir()
+    for i in range(GPUS):
+        os.mknod(folder / "dev" / f"gpu{i}", 0o600 | stat.S_IFCHR, os.makedev(195, i))
+    (folder / "gres.conf").write_text(f"Name=gpu File={folder}/dev/gpu[0-{GPUS - 1}]\n")
 
 
 def _name_nodes(there: bool) -> None:
@@ -191,3 +240,29 @@ def _program(name: str) -> str:
 def _die_with_parent() -> None:
     """So that a test run that is killed leaves no daemon behind (prctl PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _processes() -> list[int]:
+    return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]
+
+
+def _environ(process: int) -> dict[str, str]:
+    try:
+        text = Path(f"/proc/{process}/environ").read_text(errors="replace")
+    except OSError:
+        return {}
+    return dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
+
+
+def _parent(process: int) -> int:
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _name(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""

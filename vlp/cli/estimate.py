@@ -88,7 +88,7 @@ def known_counts(e: Experiment) -> dict[str, int]:
     """Counts of the tables, once `vlp data read` has written them."""
     from vlp.files import read_json
 
-    summary = e.folder / "tables" / "summary.json"
+    summary = e.place("tables/summary.json")
     if not summary.exists():
         return {}
     counts = read_json(summary)["counts"]

@@ -40,6 +40,8 @@ def run(
 ) -> None:
     """Train one stage; started again after a kill, it goes on from its newest checkpoint."""
     from vlp.launch import run as launch
+    from vlp.launch import taken
+    from vlp.models.directory import publish
     from vlp.tracking import track
     from vlp.training.inputs import Paths
     from vlp.training.pretrain import pretrain
@@ -69,11 +71,13 @@ def run(
             "stage": stage,
             "paths": paths,
             "init": init,
-            "out": out,
+            "out": run_dir / "model",
             "run_dir": run_dir,
             "detector": detector,
         }
         with tracked.training(run_dir / "journal.jsonl"):
-            result = launch(pretrain, arguments, e.launch.pretraining, run_dir, f"{e.name}-{stage}")
+            result = launch(pretrain, arguments, e.launch.pretraining, run_dir, f"{e.name}-{stage}", inputs)
+        publish(run_dir / "model", out)
         for key, value in result.items():
             tracked.metric(key, value)
+    taken(run_dir)

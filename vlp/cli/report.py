@@ -45,7 +45,7 @@ def results(
 
             store = RegionStore(regions)
         limits = [] if bounds is None else rows.read(bounds)
-        detector = here.folder / "detector" / "detector.safetensors"
+        detector = here.place("detector/detector.safetensors")
         found = rows.collect(here, predictions, quality, models, tables, store, detector, leaks, limits)
         rows.write(out, found)
         rows.write_costs(costs, rows.costs(here.folder))
@@ -114,6 +114,30 @@ def html(
     with track(here, rule="report", inputs=inputs, outputs={"report": out}, tags={"stage": "results"}):
         write_text(out, render(here, results, costs, statistics))
     print(f"{out}  {out.stat().st_size / 2**20:.1f} MiB")
+
+
+@app.command()
+def sweep(
+    plan: Annotated[Path, typer.Option(help="plan.yaml of the sweep.")],
+    out: Annotated[Path, typer.Option(help="sweep.csv to write.")],
+    html: Annotated[Path, typer.Option(help="report.html to write.")],
+) -> None:
+    """Mean and spread over seeds of every row of a sweep, and paired differences to its control row."""
+    from vlp.files import write_text
+    from vlp.report import sweep as tables
+    from vlp.sweep.plan import read
+
+    found = read(plan)
+    cells = tables.collect(plan.parent, found.runs, found.sweep.control, found.sweep.published)
+    tables.write(out, cells)
+    write_text(html, tables.html(found.sweep.name, found.sweep.control, found.runs, cells))
+    for name, column in tables.columns(cells).items():
+        print(name)
+        for row, cell in column.items():
+            spread = "" if cell.sd is None else f" +- {cell.sd:.2f}"
+            interval = "" if cell.low is None else f" [{cell.low:+.2f}, {cell.high:+.2f}]"
+            change = "" if cell.difference is None else f"   {cell.difference:+.2f}{interval}"
+            print(f"  {row:40}{cell.mean:8.2f}{spread}{change}")
 
 
 @app.command()

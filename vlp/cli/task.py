@@ -33,6 +33,8 @@ def finetune(
 ) -> None:
     """Fine-tune on train, selecting on val."""
     from vlp.launch import run as launch
+    from vlp.launch import taken
+    from vlp.models.directory import publish
     from vlp.tasks.finetune import finetune as work
     from vlp.tracking import track
     from vlp.training.inputs import Paths
@@ -45,23 +47,26 @@ def finetune(
         "variant": variant,
         "paths": Paths(tables, corpus, regions, vocabulary, leaks),
         "init": init,
-        "out": out,
+        "out": run_dir / "model",
         "run_dir": run_dir,
     }
     settings = getattr(e.tasks, task, None)
+    inputs = {"corpus": corpus, "regions": regions, "vocabulary": vocabulary, "init": init}
     with track(
         e,
         rule=f"finetune-{name}",
-        inputs={"corpus": corpus, "regions": regions, "vocabulary": vocabulary, "init": init},
+        inputs=inputs,
         outputs={"model": out},
         params=settings.model_dump() if settings else {},
         tags={"stage": "fine-tuning", "task": task, "variant": variant},
         resume=(run_dir / "checkpoints").exists(),
     ) as tracked:
         with tracked.training(run_dir / "journal.jsonl"):
-            result = launch(work, arguments, e.launch.finetuning, run_dir, f"{e.name}-{name}")
+            result = launch(work, arguments, e.launch.finetuning, run_dir, f"{e.name}-{name}", inputs)
+        publish(run_dir / "model", out)
         for key, value in result.items():
             tracked.metric(key, value)
+    taken(run_dir)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,8 +24,9 @@ def sync(config: ConfigPath, overrides: Overrides = None) -> None:
 
 @app.command()
 def follow(
-    config: ConfigPath,
     driver: Annotated[int, typer.Option(help="Process id: ends when that process has ended.")],
+    config: Annotated[Path | None, typer.Option("--config", help="Experiment file (YAML).")] = None,
+    plan: Annotated[Path | None, typer.Option(help="plan.yaml of a sweep, in the place of --config.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Keep the mirror up to date while a workflow runs; the Snakefile starts this."""
@@ -33,7 +35,14 @@ def follow(
     from vlp.tracking import mirror
 
     os.nice(19)
-    mirror.follow(experiment(config, overrides), driver)
+    if plan is not None:
+        from vlp.sweep.plan import read
+
+        mirror.follow([n.experiment for n in read(plan).nodes], driver)
+    elif config is not None:
+        mirror.follow(experiment(config, overrides), driver)
+    else:
+        raise typer.BadParameter("name --config or --plan")
 
 
 @app.command()

@@ -15,6 +15,23 @@ from vlp.config.tasks import Tasks
 from vlp.config.training import Pretraining
 
 
+class Reuse(Part):
+    """Folders of experiments whose work is taken instead of doing it again: runs of a sweep share it so."""
+
+    data: Path | None = Field(default=None, json_schema_extra=stated("local"))
+    """Raw data, tables, detector, regions, phrases, vocabulary and corpus."""
+    stage1: Path | None = Field(default=None, json_schema_extra=stated("local"))
+    stage2: Path | None = Field(default=None, json_schema_extra=stated("local"))
+
+
+REUSED = {
+    **dict.fromkeys(("raw", "tables", "detector", "regions", "phrases", "vocabulary", "corpus", "leaks"), "data"),
+    "models/stage1": "stage1",
+    "models/stage2": "stage2",
+}
+"""Beginning of a path in an experiment's folder -> the part of `reuse` that it belongs to."""
+
+
 class Experiment(Part):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", json_schema_extra=stated("local"))
     seed: int = Field(default=0, json_schema_extra=stated("local"))
@@ -35,6 +52,7 @@ class Experiment(Part):
     report: Report = Report()
     launch: Launch = Field(default=Launch(), json_schema_extra=stated("local"))
     tracking: Tracking = Field(default=Tracking(), json_schema_extra=stated("local"))
+    reuse: Reuse = Field(default=Reuse(), json_schema_extra=stated("local"))
     sources: dict[str, str] = Field(default={}, json_schema_extra=stated("local"))
     """Key path -> where that value comes from, for values that are no sourced default of this schema."""
 
@@ -44,7 +62,14 @@ class Experiment(Part):
 
     @property
     def data_root(self) -> Path:
-        return self.data.root if self.data.root is not None else self.folder / "raw"
+        return self.data.root if self.data.root is not None else self.place("raw")
+
+    def place(self, path: str) -> Path:
+        """Where a file of this experiment stands (`tables/images.parquet`): in its folder, or in the reused one's."""
+        first = path.split("/")
+        part = REUSED.get(first[0]) or REUSED.get("/".join(first[:2]))
+        reused = getattr(self.reuse, part) if part else None
+        return (reused or self.folder) / path
 
     @property
     def tsv_folders(self) -> dict[str, Path]:

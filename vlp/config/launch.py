@@ -11,8 +11,9 @@ from vlp.config.base import Part
 class Resources(Part):
     """One resource model for every executor (submitit)."""
 
-    executor: Literal["inline", "local", "slurm"] = "local"
-    """inline: in the calling process, one task; local, slurm: through submitit."""
+    executor: Literal["inline", "debug", "local", "slurm"] = "local"
+    """inline: in the calling process, one task; debug: the same, and an error opens the debugger; local, slurm: jobs.
+    All but inline through submitit."""
     nodes: int = Field(default=1, ge=1)
     tasks_per_node: int = Field(default=1, ge=1)
     gpus_per_node: int = Field(default=0, ge=0)
@@ -26,6 +27,9 @@ class Resources(Part):
     qos: str | None = None
     constraint: str | None = None
     signal_delay_seconds: int = 120
+    """So long before the end of its time a job is told; it saves and goes back into the queue."""
+    array: Path | None = None
+    """Folder of a sweep: jobs of equal resources that are sent within a few seconds go to SLURM as one array."""
     extra: dict[str, Any] = {}
 
 
@@ -44,3 +48,5 @@ class Tracking(Part):
     """Any MLflow tracking URI; None: sqlite in the results folder."""
     enabled: bool = True
     """False keeps the journals only."""
+    parent: str | None = None
+    """Sweep that this is a part of: one MLflow experiment, with one parent run over those of all its parts."""

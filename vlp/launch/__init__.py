@@ -1,5 +1,5 @@
 """Where work runs: in this process, on this host, on SLURM."""
 
-from vlp.launch.submit import run
+from vlp.launch.submit import run, taken
 
-__all__ = ["run"]
+__all__ = ["run", "taken"]

@@ -12,6 +12,9 @@ from pathlib import Path
 VARIABLE = "VLP_DRIVER"
 INTERVAL = 0.5
 
+orphaned = threading.Event()
+"""Set before this process gets SIGTERM because its driver is gone: what it has sent elsewhere may go on."""
+
 
 def alive(process: int) -> bool:
     """Whether a process of this host is there (a zombie is not)."""
@@ -41,8 +44,13 @@ def end_with_driver() -> None:
     The variable is taken out of the environment: jobs on other hosts inherit that, where the number means nothing.
     """
     driver = os.environ.pop(VARIABLE, None)
+
+    def end() -> None:
+        orphaned.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
     if driver is not None:
-        when_gone(int(driver), lambda: os.kill(os.getpid(), signal.SIGTERM))
+        when_gone(int(driver), end)
 
 
 def _zombie(process: int) -> bool:

@@ -50,6 +50,23 @@ def save(model: Mvptr, folder: Path, vocabulary: Path, inputs: dict[str, Any], l
         save_file(tensors, temporary, metadata={"format": "pt"})
 
 
+def publish(made: Path, out: Path) -> None:
+    """Put the model directory `made` at `out`, the weights last and, where the file system can, without a copy.
+
+    A workflow removes the outputs of a rule that was killed, and with them the work of a job that went on and finished.
+    So jobs write into their run directory, and whoever waits for them calls this.
+    """
+    (out / WEIGHTS).unlink(missing_ok=True)
+    shutil.rmtree(out, ignore_errors=True)
+    # Not linked: the others are rewritten in place when a model is made again.
+    shutil.copytree(made, out, ignore=shutil.ignore_patterns(WEIGHTS), dirs_exist_ok=True)
+    with atomic(out / WEIGHTS) as temporary:
+        try:
+            temporary.hardlink_to(made / WEIGHTS)
+        except OSError:
+            shutil.copyfile(made / WEIGHTS, temporary)
+
+
 def read_architecture(folder: Path) -> Architecture:
     """From config.json; keys that transformers adds when it saves are left out.
 

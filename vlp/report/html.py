@@ -242,7 +242,7 @@ def gallery(experiment: Experiment, split: str) -> dict[str, list[Any]]:
     """Examples of the fine-tuned models; empty lists where there is nothing to show."""
     from vlp.report import gallery as examples
 
-    predictions, tables = experiment.folder / "predictions", experiment.folder / "tables"
+    predictions, tables = experiment.folder / "predictions", experiment.place("tables")
     shown: dict[str, list[Any]] = {"grounding": [], "t2i": [], "i2t": []}
     if not (tables / "images.parquet").exists():
         return shown
@@ -261,7 +261,7 @@ def probed(experiment: Experiment) -> dict[str, Any]:
     """Figures 4 and 6 of `figures.json`; empty where it is absent."""
     from vlp.report import gallery as examples
 
-    path, tables = experiment.folder / "figures.json", experiment.folder / "tables"
+    path, tables = experiment.folder / "figures.json", experiment.place("tables")
     if not path.exists():
         return {"attention": [], "embedding": Markup("")}
     found, images = read_json(path), examples.Images(tables, experiment.data_root)

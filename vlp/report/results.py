@@ -237,7 +237,8 @@ def _task_rows(
     data = sha256(table_path(tables, TABLES[task]))  # images.parquet is left out: it holds paths of this machine
     for variant, found in measures.items():
         pretrained = variant == "pretrained"
-        folder = (experiment.start_from or models / "stage2") if pretrained else models / f"{task}.{variant}"
+        stage2 = experiment.start_from or (experiment.reuse.stage2 and experiment.place("models/stage2"))
+        folder = (stage2 or models / "stage2") if pretrained else models / f"{task}.{variant}"
         model = folder / "model.safetensors"
         checkpoint = sha256(model) if model.exists() else ""
         seen = marks.model(model.parent, task, split), marks.detector(task, split)

@@ -18,9 +18,9 @@ def collect(
     experiment: Experiment, tables: str | Path, quality: str | Path, regions: RegionStore | None = None
 ) -> dict[str, Any]:
     """Counts of the tables, phrases, vocabulary and regions; parts whose files are absent are None."""
-    summary, folder = Path(tables) / "summary.json", experiment.folder
+    summary = Path(tables) / "summary.json"
     found = read_json(summary) if summary.exists() else {}
-    mined, vocabulary = folder / "phrases" / "phrases.parquet", folder / "vocabulary" / "phrases.json"
+    mined, vocabulary = experiment.place("phrases/phrases.parquet"), experiment.place("vocabulary/phrases.json")
     return {
         "experiment": experiment.name,
         "dataset": experiment.data.name,

@@ -11,7 +11,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,22 +81,26 @@ def sync(experiment: Experiment) -> int:
     return len(paths)
 
 
-def follow(experiment: Experiment, driver: int, every: float = 10.0) -> None:
+def follow(experiments: Experiment | Sequence[Experiment], driver: int, every: float = 10.0) -> None:
     """Mirror every journal that changes, until the process `driver` is gone and all it left is mirrored.
 
     One process for a whole workflow: MLflow takes seconds to import, too many to pay in every rule.
+
+    Args:
+        experiments: one, or all of a sweep.
     """
-    folder = experiment.folder / "journals"
     done: dict[Path, int] = {}
     trainings: dict[Path, Path | None] = {}
     running = True
     while running:
         running = alive(driver)
-        changed = {p: _changed_at(p, trainings.get(p)) for p in sorted(folder.glob("*.jsonl"))}
-        late = [p for p, at in changed.items() if done.get(p) != at]
-        trainings |= {p: _training(journals.read(p), experiment.folder) for p in late}
-        if late and mirror_quietly(experiment, late):
-            done |= {p: changed[p] for p in late}
+        for experiment in [experiments] if isinstance(experiments, Experiment) else experiments:
+            paths = sorted((experiment.folder / "journals").glob("*.jsonl"))
+            changed = {p: _changed_at(p, trainings.get(p)) for p in paths}
+            late = [p for p, at in changed.items() if done.get(p) != at]
+            trainings |= {p: _training(journals.read(p), experiment.folder) for p in late}
+            if late and mirror_quietly(experiment, late):
+                done |= {p: changed[p] for p in late}
         if running:
             time.sleep(every)
 
@@ -137,21 +141,24 @@ class _Store:
         self._experiment = experiment
         self._folder = experiment.folder.resolve()
         self._folder.mkdir(parents=True, exist_ok=True)
+        # The parts of a sweep are one experiment of MLflow, beside each other in the sweep's folder.
+        self._name = experiment.tracking.parent or experiment.name
+        top = self._folder.parent if experiment.tracking.parent else self._folder
         uri = store_uri(experiment)
         client = _client_class(uri)  # the import takes a second: outside the lock
         # Processes that open a fresh sqlite store at once break its migration: one at a time.
-        with _locked(self._folder / ".mlflow.lock"):
+        with _locked(top / ".mlflow.lock"):
             self._deadline = time.monotonic() + patience  # waiting for other rules is not the store's slowness
             self.client = client(uri)
-            found = self.client.get_experiment_by_name(experiment.name)
+            found = self.client.get_experiment_by_name(self._name)
             if found is not None:
                 self.id = found.experiment_id
             else:
-                place = f"file://{self._folder / 'mlartifacts'}" if uri.startswith("sqlite:") else None
+                place = f"file://{top / 'mlartifacts'}" if uri.startswith("sqlite:") else None
                 kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI shows its training view
                 view = {"orderByKey": "attributes.start_time", "orderByAsc": True, "selectedColumns": COLUMNS}
                 kind[f"mlflow.sharedViewState.{VIEW}"] = json.dumps(view)
-                self.id = self.client.create_experiment(experiment.name, artifact_location=place, tags=kind)
+                self.id = self.client.create_experiment(self._name, artifact_location=place, tags=kind)
             self.parent = self._find("vlp.parent", "1") or self._make_parent(int(began * 1000))
 
     def bring(self, events: list[journals.Event]) -> None:
@@ -183,6 +190,10 @@ class _Store:
         return runs[0].info.run_id if runs else None
 
     def _make_parent(self, began: int) -> str:
+        if self._experiment.tracking.parent:  # of the whole sweep: its parts differ in their settings
+            run = self.client.create_run(self.id, began, tags={"vlp.parent": "1"}, run_name=self._name)
+            self.client.set_terminated(run.info.run_id, end_time=began)
+            return run.info.run_id
         value = self._experiment.model_dump(mode="json")
         tags = {"vlp.parent": "1", "method": self._experiment.model.method, "seed": str(self._experiment.seed)}
         tags["config_sha256"] = config_digest(self._experiment)
@@ -195,8 +206,10 @@ class _Store:
 
     def _make_child(self, start: journals.Event) -> str:
         tags = {"vlp.run": start["run"], "mlflow.parentRunId": self.parent, **_start_tags(start)}
-        began = int(start["time"] * 1000)
-        return self.client.create_run(self.id, began, tags=tags, run_name=start["rule"]).info.run_id
+        began, name = int(start["time"] * 1000), start["rule"]
+        if self._experiment.tracking.parent:
+            tags, name = {**tags, "part": self._experiment.name}, f"{self._experiment.name}/{name}"
+        return self.client.create_run(self.id, began, tags=tags, run_name=name).info.run_id
 
     def _params(self, run_id: str, params: dict[str, Any], there: dict[str, str]) -> None:
         from mlflow.entities import Param

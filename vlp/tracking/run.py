@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from vlp.config import Experiment
+from vlp.errors import Preempted
 from vlp.files import sha256
 from vlp.tracking import journal as journals
 from vlp.tracking.system import sampled
@@ -120,7 +121,7 @@ def track(
             for kind, named in (("input", inputs), ("output", outputs)):
                 for name, file in (named or {}).items():
                     journal.write(kind, name=name, **describe(file, folder))
-    except (KeyboardInterrupt, Terminated) as error:
+    except (KeyboardInterrupt, Terminated, Preempted) as error:
         status, problem = "KILLED", type(error).__name__
         raise
     except SystemExit as error:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vlp.files import atomic, read_json, write_json
+from vlp.launch import fence
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Best:
         self.note.unlink(missing_ok=True)
 
     def offer(self, model: nn.Module, step: int, score: float) -> None:
+        fence.check()
         if self.note.exists():
             held = read_json(self.note)
             if held["fingerprint"] == self.fingerprint and held["best_score"] >= score and held["best_step"] < step:

@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from vlp.errors import InputError, VlpError
 from vlp.files import raise_if_full, read_json, sha256, write_json
+from vlp.launch import fence
 
 MANIFEST = "manifest.json"
 TAG = "state"
@@ -69,6 +70,7 @@ class Checkpoints:
         self.wait()
         temporary = self._temporary(step)
         if dist.get_rank() == 0:
+            fence.check()
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
         dist.barrier()
@@ -155,6 +157,7 @@ class Checkpoints:
     def _publish(self, temporary: Path, step: int) -> None:
         final, old = self.folder / f"step-{step:09d}", self.folder / f".old-{step:09d}"
         _sync(temporary)
+        fence.check()
         if final.exists():
             final.rename(old)
         temporary.rename(final)
@@ -174,7 +177,7 @@ class Checkpoints:
             remove(path)
 
     def _temporary(self, step: int) -> Path:
-        return self.folder / f".step-{step:09d}.tmp"
+        return self.folder / f".step-{step:09d}.{fence.label()}.tmp"
 
 
 def newest(folder: Path, fingerprint: str) -> Found | None:

@@ -19,6 +19,7 @@ from vlp.batching.order import DROPOUT, Layout, generator, grouped_indices
 from vlp.config.training import Optimisation
 from vlp.errors import ConfigError, Preempted, VlpError
 from vlp.files import sha256
+from vlp.launch import fence
 from vlp.objectives import LossSum
 from vlp.tracking.journal import Journal
 from vlp.training import counts, universal
@@ -279,6 +280,7 @@ class Training:
     # -- between steps ------------------------------------------------------------------------------------------
     def _log(self, losses: dict[str, float]) -> None:
         if self.journal and (self.step % self.o.log_every == 0 or self.step == self.total):
+            fence.check()
             values = losses | {"learning_rate": learning_rate(self.o, self.step - 1, self.total)}
             values |= self.log.rates(self.step) | self.meter.rates()
             if isinstance(self.module, Contrasting) and self.module.contrasts:

@@ -20,6 +20,7 @@ from vlp.config.model import Masking
 from vlp.config.training import Optimisation
 from vlp.data.leaks.seen import PRETRAINING, record
 from vlp.errors import InputError
+from vlp.launch import fence
 from vlp.models import directory
 from vlp.models.initialise import copy_bert, set_phrase_rows
 from vlp.models.mvptr import Mvptr, set_dropout
@@ -167,6 +168,7 @@ def finish(
     if dist.get_rank() == 0:
         p = inputs.paths
         digests = {"corpus": sha256(p.corpus), "regions": sha256(p.regions), "vocabulary": sha256(p.vocabulary)}
+        fence.check()
         (out / directory.WEIGHTS).unlink(missing_ok=True)  # until the weights are new, the folder is not whole
         described = inputs.describe() | {"detector": carried.carry(out, inputs.store.facts, detector)} | trained
         out.mkdir(parents=True, exist_ok=True)

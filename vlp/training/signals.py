@@ -15,8 +15,8 @@ STOPS = (signal.SIGUSR2, signal.SIGTERM)
 class StopRequest:
     """`number` is the stop signal that arrived in the block, or 0.
 
-    Handlers are installed in the main thread only, as Python demands, and the former ones put back. submitit's own
-    handler of SIGTERM stays: it lets the signal pass, since a preempted job gets SIGUSR2 besides.
+    Handlers are installed in the main thread only, as Python demands, and the former ones put back. A signal that a
+    former handler has noted already (`number`, as that of a job) counts: the training stops after its first step.
     """
 
     def __init__(self) -> None:
@@ -26,9 +26,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in STOPS:
-                if number == signal.SIGTERM and _of_submitit(signal.getsignal(number)):
-                    continue
-                self._former[number] = signal.signal(number, self._note)
+                self._former[number] = former = signal.signal(number, self._note)
+                self.number = self.number or getattr(former, "number", 0)
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -46,7 +45,3 @@ class StopRequest:
 def first_of(flags: Sequence[float]) -> int:
     """The signal that some rank got, or 0, from the sum of all ranks' `flags`."""
     return next((int(s) for s, got in zip(STOPS, flags, strict=True) if got), 0)
-
-
-def _of_submitit(handler: Any) -> bool:
-    return str(getattr(handler, "__module__", "")).startswith("submitit")

@@ -23,9 +23,11 @@ from vlp.files import write_text
 if not config:
     raise WorkflowError("Name an experiment: --configfile configs/demo.yaml")
 try:
-    resolved = resolve_extends(config, Path(workflow.configfiles[0]).parent)
-    resolved = current_sources(resolved, map(read_yaml, workflow.configfiles))
-    EXPERIMENT = build(resolved, ", ".join(map(str, workflow.configfiles)))
+    resolved, files = config, workflow.configfiles
+    if files:  # none: a run of a sweep, which is resolved
+        resolved = resolve_extends(config, Path(files[0]).parent)
+        resolved = current_sources(resolved, map(read_yaml, files))
+    EXPERIMENT = build(resolved, ", ".join(map(str, files)) or config["name"])
     SETTINGS = EXPERIMENT.model_dump(mode="json")
 except ConfigError as error:
     raise WorkflowError(str(error)) from error
@@ -37,8 +39,8 @@ validate(resolved, str(schema.resolve()), set_default=False)
 
 
 def at(path):
-    """A file of this experiment's folder."""
-    return str(EXPERIMENT.folder / path)
+    """A file of this experiment: in its folder, or in that of the experiment it reuses."""
+    return str(EXPERIMENT.place(path))
 
 
 # Commands read the whole experiment from this file; it is no rule's input. A rule re-runs when the part of the

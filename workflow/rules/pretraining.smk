@@ -28,7 +28,7 @@ TWO_STAGES = EXPERIMENT.pretraining.stage1 is not None
 START = {"init": at(f"models/stage1/{MODEL}")} if TWO_STAGES else DETECTOR
 
 
-if TWO_STAGES:
+if TWO_STAGES and EXPERIMENT.reuse.stage1 is None:
 
     rule stage1:
         input:
@@ -56,31 +56,33 @@ if TWO_STAGES:
             "--run-dir {params.run} {params.detector} > {log} 2>&1"
 
 
-rule stage2:
-    input:
-        at("corpus/corpus.h5"),
-        at("regions/regions.h5"),
-        at("vocabulary/phrases.json"),
-        LEAKS,
-        **START,
-    output:
-        at(f"models/stage2/{MODEL}"),
-    log:
-        at("logs/stage2.log"),
-    conda:
-        "../../envs/vlp.yaml"
-    threads: threads_of("pretraining")
-    params:
-        **CALL,
-        inputs=WATCHED,
-        part=part("pretraining.stage2", *PRETRAINING_PARTS),
-        start=lambda wildcards, input: (
-            f"--init {Path(input.init).parent}"
-            if "init" in input.keys()
-            else " ".join(f"--detector {path}" for path in DETECTOR.values())
-        ),
-        model=subpath(output[0], parent=True),
-        run=at("runs/stage2"),
-    shell:
-        "{params.vlp} pretrain run --stage stage2 --config {params.config} {params.inputs} {params.start} "
-        "--out {params.model} --run-dir {params.run} > {log} 2>&1"
+if EXPERIMENT.reuse.stage2 is None:
+
+    rule stage2:
+        input:
+            at("corpus/corpus.h5"),
+            at("regions/regions.h5"),
+            at("vocabulary/phrases.json"),
+            LEAKS,
+            **START,
+        output:
+            at(f"models/stage2/{MODEL}"),
+        log:
+            at("logs/stage2.log"),
+        conda:
+            "../../envs/vlp.yaml"
+        threads: threads_of("pretraining")
+        params:
+            **CALL,
+            inputs=WATCHED,
+            part=part("pretraining.stage2", *PRETRAINING_PARTS),
+            start=lambda wildcards, input: (
+                f"--init {Path(input.init).parent}"
+                if "init" in input.keys()
+                else " ".join(f"--detector {path}" for path in DETECTOR.values())
+            ),
+            model=subpath(output[0], parent=True),
+            run=at("runs/stage2"),
+        shell:
+            "{params.vlp} pretrain run --stage stage2 --config {params.config} {params.inputs} {params.start} "
+            "--out {params.model} --run-dir {params.run} > {log} 2>&1"

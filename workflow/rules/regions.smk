@@ -142,27 +142,3 @@ else:
         shell:
             "{params.vlp} regions import --config {params.config} --tables {params.tables} "
             "--out {output.store} --quality {output.quality} > {log} 2>&1"
-
-
-# What grounding can reach at best with these regions is known before anything is trained.
-BOUNDS = [at("regions/bounds.csv")] if "grounding" in TASKS else []
-
-if BOUNDS:
-
-    rule bound:
-        input:
-            phrases=at("tables/phrase_boxes.parquet"),
-            store=at("regions/regions.h5"),
-        output:
-            BOUNDS,
-        log:
-            at("logs/bound.log"),
-        conda:
-            "../../envs/vlp.yaml"
-        params:
-            **CALL,
-            part=part("data.name", "lengths", "tasks.grounding", "seed"),
-            tables=subpath(input.phrases, parent=True),
-        shell:
-            "{params.vlp} regions bound {input.store} --config {params.config} --tables {params.tables} "
-            "--out {output} > {log} 2>&1"

@@ -1,0 +1,142 @@
+"""What the runs of a sweep share: equal work has one place, other work another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.training.tiny_run import ROOT
+from vlp.config.sweep import load, resolved
+from vlp.errors import ConfigError, InputError
+from vlp.sweep import plan as plans
+from vlp.sweep.plan import Plan
+
+SMOKE = ROOT / "configs" / "smoke.yaml"
+TABLE4 = ROOT / "configs" / "sweeps" / "table4.yaml"
+
+
+def table4(folder: Path, *overrides: str, **changes: object) -> Plan:
+    sweep = load(TABLE4, {"base": SMOKE, "seeds": [1, 2]} | changes)
+    return plans.make(sweep, [f"results={folder}", *overrides])
+
+
+def sizes(plan: Plan) -> dict[str, int]:
+    return {kind: len(plan.of(kind)) for kind in plans.KINDS}
+
+
+def test_table_4_has_the_papers_rows_and_leaves_each_part_out_alone(tmp_path: Path) -> None:
+    plan = table4(tmp_path)
+    assert len(plan.runs) == 12 and all(set(of) == {1, 2} for of in plan.runs.values())
+    runs = {n.name: n.experiment for n in plan.of("run")}
+    of = {row: runs[seeds[1]] for row, seeds in plan.runs.items()}
+    full = of["full"].pretraining
+    assert full.stage1 is not None
+    for row, loss in (("- WPG", "wpg"), ("- MCR-s", "mcr_text"), ("- MCR-v", "mcr_visual"), ("- VSC", "vsc")):
+        p = of[row].pretraining
+        assert p.stage1 is not None
+        assert [x for x in full.stage2.losses if x != loss] == p.stage2.losses
+        assert [x for x in full.stage1.losses if x != loss] == p.stage1.losses
+        assert of[row].model == of["full"].model
+    assert not of["- tags"].model.use_tags and not of["- phrases"].model.use_phrases
+    merged = next(e for row, e in of.items() if "merged" in row)
+    base = of["full"].model
+    assert merged.model.multimodal_layers == base.text_layers + base.multimodal_layers
+    assert (
+        merged.pretraining.stage1 is None and merged.pretraining.stage2.losses == of["- VSC"].pretraining.stage2.losses
+    )
+
+
+def test_what_is_equal_is_made_once(tmp_path: Path) -> None:
+    """Nine settings x two seeds; WPG is no loss of stage 1, so its row shares it with `full`, and so on."""
+    plan = table4(tmp_path)
+    assert sizes(plan) == {"data": 1, "stage1": 12, "stage2": 18, "run": 18}
+    runs = plan.runs
+    assert runs["- tags"] == runs["3: w,c,r, MCR-s VSC WPG MLM ITM"]
+    assert runs["- phrases"] == runs["5: w,r,t, MCR-v VSC MLM ITM"]
+    assert runs["- MCR-v"] == runs["2: w,c,r,t, MCR-s VSC WPG MLM ITM"]
+    by_name = {n.name: n.experiment for n in plan.nodes}
+    first, other = by_name[runs["full"][1]], by_name[runs["- WPG"][1]]
+    assert first.reuse.stage1 == other.reuse.stage1 and first.reuse.stage2 != other.reuse.stage2
+    assert {e.reuse.data for name, e in by_name.items() if not name.startswith("data")} == {
+        plan.of("data")[0].experiment.folder
+    }
+
+
+def test_names_do_not_depend_on_what_else_is_in_the_sweep(tmp_path: Path) -> None:
+    """So rows and seeds can be added: what is there stays where it is."""
+    small, large = table4(tmp_path, seeds=[1]), table4(tmp_path, seeds=[2, 3, 1])
+    assert {n.name for n in small.nodes} <= {n.name for n in large.nodes}
+    assert table4(tmp_path, "launch.pretraining.minutes=5").runs == table4(tmp_path).runs
+
+
+@pytest.mark.parametrize(
+    "override, kinds",
+    [
+        ("tasks.vqa.optimisation.epochs=2", {"run"}),
+        ("pretraining.stage2.epochs=2", {"stage2", "run"}),
+        ("pretraining.stage1.epochs=2", {"stage1", "stage2", "run"}),
+        ("launch.pretraining.tasks_per_node=1", {"stage1", "stage2", "run"}),
+        ("phrases.min_sentences=4", {"data", "stage1", "stage2", "run"}),
+    ],
+)
+def test_a_change_reaches_what_comes_after_it(tmp_path: Path, override: str, kinds: set[str]) -> None:
+    before, after = chain(table4(tmp_path)), chain(table4(tmp_path, override))
+    assert {kind for kind in plans.KINDS if before[kind] != after[kind]} == kinds
+
+
+def chain(plan: Plan) -> dict[str, str]:
+    """Kind -> the part that the first run of the full model needs."""
+    return {n.kind: n.name for n in plan.nodes if "full, seed 1" in n.users}
+
+
+def test_the_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+    plan = table4(tmp_path)
+    again = plans.read(plan.write())
+    assert again.runs == plan.runs
+    assert [(n.kind, n.name, n.experiment) for n in again.nodes] == [(n.kind, n.name, n.experiment) for n in plan.nodes]
+    path = plan.folder / "plan.yaml"
+    path.write_text(path.read_text()[:2000])
+    with pytest.raises(InputError, match=r"plan.yaml: not a plan"):
+        plans.read(path)
+
+
+def sweep_file(folder: Path, **value: object) -> Path:
+    path = folder / "sweep.yaml"
+    whole = {"name": "s", "base": str(SMOKE), "seeds": [1], "control": "a", "rows": {"a": {}}} | value
+    path.write_text(yaml.safe_dump(whole, sort_keys=False))
+    return path
+
+
+def test_a_grid_makes_every_combination_a_row(tmp_path: Path) -> None:
+    grid = {"pretraining.stage2.learning_rate": [0.001, 0.002], "masking.words": [0.1, 0.2, 0.3]}
+    rows = resolved(load(sweep_file(tmp_path, grid=grid)), ["seed=3"])
+    assert len(rows) == 7
+    assert rows["learning_rate=0.002,words=0.3"]["masking"]["words"] == 0.3
+    assert rows["learning_rate=0.002,words=0.3"]["pretraining"]["stage2"]["learning_rate"] == 0.002
+    assert rows["a"]["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    "value, told",
+    [
+        ({"control": "b"}, "control: 'b' is no row; rows are a"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [1, 1]}, "a seed stands there twice"),
+        ({"rowz": {}}, "rowz"),
+        ({"published": {"b": {"RSUM": 1.0}}}, "published: b: no such row"),
+    ],
+)
+def test_a_wrong_sweep_file_is_told(tmp_path: Path, value: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load(sweep_file(tmp_path, **value))
+
+
+def test_a_wrong_row_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"row bad: model.hiden_size: unknown key; did you mean hidden_size"):
+        plans.make(load(sweep_file(tmp_path, rows={"a": {}, "bad": {"model": {"hiden_size": 1}}})), [])
+    with pytest.raises(ConfigError, match=r"row a: .*model.layers is no number of the base"):
+        plans.make(load(sweep_file(tmp_path, rows={"a": {"model": {"text_layers": "= model.layers"}}})), [])
+    with pytest.raises(InputError, match="cannot be read"):
+        load(tmp_path / "none.yaml")

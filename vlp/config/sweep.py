@@ -1,0 +1,108 @@
+"""A sweep: rows of overrides of a base experiment, each with several seeds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from vlp.config.base import Part
+from vlp.config.load import lay, parse_override, read_yaml
+from vlp.errors import ConfigError, InputError
+
+SUM = "="
+"""A value `= model.text_layers + model.multimodal_layers` is the sum of these values of the base."""
+
+
+class Sweep(Part):
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    base: Path
+    """Experiment file; relative to this file."""
+    seeds: list[int] = Field(min_length=1)
+    """Of pre-training and fine-tuning; the data is made with the base's seed, once."""
+    control: str
+    """The row that all others are compared with."""
+    common: dict[str, Any] = {}
+    """Overrides of every row."""
+    rows: dict[str, dict[str, Any]] = {}
+    """Name -> overrides."""
+    grid: dict[str, list[Any]] = {}
+    """Key path -> values: every combination is a row, after those of `rows`."""
+    published: dict[str, dict[str, float]] = {}
+    """Row -> column of the table -> the paper's number."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Sweep:
+        names = set(self.combined())
+        if self.control not in names:
+            raise ValueError(f"control: {self.control!r} is no row; rows are {', '.join(sorted(names)) or 'none'}")
+        if strange := set(self.published) - names:
+            raise ValueError(f"published: {', '.join(sorted(strange))}: no such row")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds: a seed stands there twice")
+        return self
+
+    def combined(self) -> dict[str, dict[str, Any]]:
+        """Rows and the grid's combinations: name -> overrides."""
+        found = dict(self.rows)
+        keys = list(self.grid)
+        for values in itertools.product(*self.grid.values()) if keys else []:
+            name = ",".join(f"{k.rpartition('.')[2]}={v}" for k, v in zip(keys, values, strict=True))
+            overrides: dict[str, Any] = {}
+            for key, value in zip(keys, values, strict=True):
+                overrides = lay(overrides, parse_override(f"{key}={yaml.safe_dump(value, default_flow_style=True)}"))
+            found[name] = overrides
+        return found
+
+
+def load(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
+    """Raises ConfigError: a key is unknown or a value wrong; InputError: the file is missing or no YAML mapping."""
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(
+            path, f"cannot be read ({error}).", "Name a sweep file, as configs/sweeps/table4.yaml."
+        ) from error
+    if not isinstance(value, dict):
+        raise InputError(path, "is no mapping.", "Write name, base, seeds, control and rows.")
+    try:
+        sweep = Sweep.model_validate(value | {k: v for k, v in (changes or {}).items() if v is not None})
+    except ValidationError as error:
+        lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
+    if "base" in (changes or {}) and (changes or {})["base"] is not None:
+        return sweep
+    return sweep.model_copy(update={"base": path.parent / sweep.base})
+
+
+def resolved(sweep: Sweep, overrides: list[str]) -> dict[str, dict[str, Any]]:
+    """Row -> the whole, not yet validated, experiment without a seed.
+
+    Raises:
+        ConfigError: a sum names what is no number of the base.
+    """
+    base = read_yaml(sweep.base)
+    for override in overrides:
+        base = lay(base, parse_override(override))
+    base = lay(base, sweep.common)
+    return {name: lay(base, _summed(over, base, name)) for name, over in sweep.combined().items()}
+
+
+def _summed(value: Any, base: Mapping[str, Any], row: str) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _summed(v, base, row) for k, v in value.items()}
+    if not (isinstance(value, str) and value.startswith(SUM)):
+        return value
+    total = 0
+    for key in value.removeprefix(SUM).split("+"):
+        found: Any = base
+        for name in key.strip().split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if not isinstance(found, int | float) or isinstance(found, bool):
+            raise ConfigError(f"row {row}: {value!r}: {key.strip()} is no number of the base experiment")
+        total += found
+    return total

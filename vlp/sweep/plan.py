@@ -1,0 +1,171 @@
+"""What a sweep will run: every experiment taken apart into what others share with it.
+
+Data, stage 1 and stage 2 are experiments of their own, named by the digest of all that they depend on; a run reuses
+them. So equal work has one folder, whichever rows and seeds need it, and rows that are added later find it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from vlp.config import Experiment, build
+from vlp.config.sweep import Sweep, resolved
+from vlp.errors import InputError
+from vlp.files import write_text
+
+KINDS = ("data", "stage1", "stage2", "run")
+_LOCAL = {"name", "results", "tracking", "sources", "reuse", "launch"}
+_LATER = {
+    "data": {"seed", "model", "masking", "lengths", "pretraining", "tasks"},
+    "stage1": {"tasks"},
+    "stage2": {"tasks"},
+    "run": set(),
+}
+"""Parts of an experiment that the work of a kind does not depend on."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """An experiment of the sweep."""
+
+    kind: str
+    name: str
+    """Its folder in the sweep's."""
+    experiment: Experiment
+    users: list[str] = field(default_factory=list)
+    """The runs that need it (`row, seed`)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    sweep: Sweep
+    folder: Path
+    nodes: list[Node]
+    runs: dict[str, dict[int, str]]
+    """Row -> seed -> name of the run's node; equal rows share it."""
+
+    def of(self, kind: str) -> list[Node]:
+        return [n for n in self.nodes if n.kind == kind]
+
+    def write(self) -> Path:
+        """`plan.yaml`, which the workflow and the table are made from."""
+        value = {
+            "name": self.sweep.name,
+            "sweep": self.sweep.model_dump(mode="json"),
+            "runs": self.runs,
+            "nodes": [
+                {"kind": n.kind, "name": n.name, "config": n.experiment.model_dump(mode="json")} for n in self.nodes
+            ],
+        }
+        path = self.folder / "plan.yaml"
+        write_text(path, yaml.safe_dump(value, sort_keys=False))
+        return path
+
+
+def read(path: Path) -> Plan:
+    """Raises InputError: the file is missing or no plan; ConfigError: settings in it are not valid."""
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        nodes = [Node(n["kind"], n["name"], build(n["config"], f"{path}: {n['name']}")) for n in value["nodes"]]
+        return Plan(Sweep.model_validate(value["sweep"]), path.parent, nodes, value["runs"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+        raise InputError(path, f"not a plan ({error}).", "Make it again: vlp sweep FILE.") from error
+
+
+def make(sweep: Sweep, overrides: list[str], results: Path | None = None, array: bool = True) -> Plan:
+    """Expand the rows and seeds.
+
+    Args:
+        overrides: `KEY=VALUE` of the base experiment.
+        array: jobs of equal resources go to SLURM as arrays.
+
+    Raises:
+        ConfigError: a row is no valid experiment; the message names the row.
+    """
+    rows = resolved(sweep, overrides)
+    nodes: dict[str, Node] = {}
+    runs: dict[str, dict[int, str]] = {}
+    folder = Path()
+    for row, value in rows.items():
+        base = build(value | {"name": sweep.name}, f"row {row}")
+        folder = (results or base.results) / sweep.name
+        for seed in sweep.seeds:
+            last = _run(sweep, base, seed, folder, array, nodes, f"{row}, seed {seed}")
+            runs.setdefault(row, {})[seed] = last
+    return Plan(sweep, folder, sorted(nodes.values(), key=lambda n: KINDS.index(n.kind)), runs)
+
+
+def _run(
+    sweep: Sweep, base: Experiment, seed: int, folder: Path, array: bool, nodes: dict[str, Node], user: str
+) -> str:
+    """Add the nodes of one run; returns the run's."""
+    reuse: dict[str, Path] = {}
+    name = ""
+    for kind in KINDS:
+        if kind == "stage1" and base.pretraining.stage1 is None:
+            continue
+        e = base if kind == "data" else base.model_copy(update={"seed": seed})
+        name = f"{kind}-{key(kind, e)}"
+        if name not in nodes:
+            nodes[name] = Node(kind, name, _placed(e, sweep, name, folder, reuse, array))
+        nodes[name].users.append(user)
+        reuse = {**reuse, kind: folder / name}
+    return name
+
+
+def key(kind: str, e: Experiment) -> str:
+    """Digest of all settings that the work of this kind, and of those before it, depends on."""
+    value = e.model_dump(mode="json", exclude=_LOCAL | _LATER[kind])
+    if kind == "stage1":
+        value["pretraining"].pop("stage2")
+    if kind in ("stage1", "stage2", "run"):
+        # The number of processes and threads decides the last bits; where they run does not.
+        parts = [e.launch.pretraining, *([e.launch.finetuning] if kind == "run" else [])]
+        value["processes"] = [(r.nodes, r.tasks_per_node, r.threads) for r in parts]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _placed(e: Experiment, sweep: Sweep, name: str, folder: Path, reuse: dict[str, Path], array: bool) -> Experiment:
+    """The experiment with its folder, what it reuses, and the sweep that it is mirrored under."""
+    launch = e.launch
+    for part in ("pretraining", "finetuning"):
+        resources = getattr(launch, part)
+        if array and resources.executor == "slurm":
+            resources = resources.model_copy(update={"array": folder / "arrays"})
+            launch = launch.model_copy(update={part: resources})
+    tracking = e.tracking.model_copy(
+        update={"parent": sweep.name, "uri": e.tracking.uri or f"sqlite:///{(folder / 'mlflow.db').resolve()}"}
+    )
+    changes: dict[str, Any] = {
+        "name": name,
+        "results": folder,
+        "launch": launch,
+        "tracking": tracking,
+        "reuse": e.reuse.model_copy(update=reuse),
+    }
+    return e.model_copy(update=changes)
+
+
+def made(node: Node) -> bool:
+    """Whether the last file of its work is there. The workflow decides for itself what has to be made again."""
+    last = {"data": "corpus/corpus.h5", "stage1": "models/stage1", "stage2": "models/stage2", "run": "results.csv"}
+    path = node.experiment.folder / last[node.kind]
+    return (path / "model.safetensors" if "models" in last[node.kind] else path).exists()
+
+
+def shared(nodes: Iterable[Node]) -> list[Node]:
+    return [n for n in nodes if len(n.users) > 1]
+
+
+def rule_prefix(name: str) -> str:
+    """Snakemake's rule names are identifiers."""
+    return re.sub(r"\W", "_", name) + "_"
