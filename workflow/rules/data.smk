@@ -35,7 +35,6 @@ rule tables:
 
 
 # Images of pre-training that are images of an evaluation: pre-training leaves them out, or the rule fails with the list.
-LEAKS = [at("leaks/identity.parquet"), at("leaks/shared.parquet")]
 
 
 rule leaks:
