@@ -35,8 +35,6 @@ rule tables:
 
 
 # Images of pre-training that are images of an evaluation: pre-training leaves them out, or the rule fails with the list.
-
-
 rule leaks:
     input:
         expand(at("tables/{table}.parquet"), table=TABLES),
