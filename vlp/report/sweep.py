@@ -102,7 +102,9 @@ def collect(
                     low=interval[0] if interval else None,
                     high=interval[1] if interval else None,
                     published=paper,
-                    published_difference=paper - of_control if compared else None,
+                    published_difference=None
+                    if paper is None or of_control is None or not compared
+                    else paper - of_control,
                 )
             )
     return cells
