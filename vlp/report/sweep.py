@@ -88,7 +88,7 @@ def collect(
                 (c for c, (task, stage, metric) in COLUMNS.items() if key[:2] + key[4:] == (stage, task, metric)), ""
             )
             paper, of_control = published.get(row, {}).get(column), published.get(control, {}).get(column)
-            compared = row != control and paper is not None and of_control is not None
+            away = None if row == control or paper is None or of_control is None else paper - of_control
             interval = t_interval(differences)
             cells.append(
                 Cell(
