@@ -102,9 +102,7 @@ def collect(
                     low=interval[0] if interval else None,
                     high=interval[1] if interval else None,
                     published=paper,
-                    published_difference=None
-                    if paper is None or of_control is None or not compared
-                    else paper - of_control,
+                    published_difference=away,
                 )
             )
     return cells
