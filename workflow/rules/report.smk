@@ -35,8 +35,8 @@ rule results:
     input:
         PREDICTIONS,
         expand(at("tables/{table}.parquet"), table=TABLES),
-        LEAKS,
         images=at("tables/images.parquet"),
+        leaks=LEAKS,
         regions=at("regions/regions.h5"),
         quality=at("regions/quality.json"),
         bounds=BOUNDS,
@@ -55,7 +55,7 @@ rule results:
         predictions=subpath(input[0], parent=True),
         models=at("models"),
         tables=subpath(input.images, parent=True),
-        leaks=at("leaks"),
+        leaks=lambda wildcards, input: Path(input.leaks[0]).parent,
         bounds=" ".join(f"--bounds {path}" for path in BOUNDS),
     shell:
         "{params.vlp} report results --config {params.config} --predictions {params.predictions} --quality {input.quality} "
