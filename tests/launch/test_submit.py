@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -28,8 +29,10 @@ def wait_until(true: Callable[[], bool], seconds: float) -> bool:
 
 
 def test_inline_runs_one_task_here(tmp_path: Path) -> None:
+    before = dict(os.environ)
     found = run(jobs.about, {"value": 2.0}, Resources(executor="inline"), tmp_path / "run", "about")
     assert found == {"total": 2.0, "threads": 1, "nodes": ["here"], "world": 1}
+    assert dict(os.environ) == before
     assert not dist.is_initialized()
     with pytest.raises(VlpError, match="row 7 is bad"):
         run(jobs.fail, {"rank": 0}, Resources(executor="inline"), tmp_path / "run", "fail")

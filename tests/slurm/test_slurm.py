@@ -28,7 +28,10 @@ def local(tiny_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return weights(folder).read_bytes()
 
 
-def test_ranks_are_where_they_were_asked_for(slurm: Cluster, tmp_path: Path) -> None:
+def test_ranks_are_where_they_were_asked_for(slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also from a shell that knows of another group of ranks, which SLURM tells the job."""
+    for name, value in {"MASTER_ADDR": "nowhere", "MASTER_PORT": "0", "RANK": "7", "WORLD_SIZE": "9"}.items():
+        monkeypatch.setenv(name, value)
     found = run(jobs.about, {"value": 2.0}, on_slurm(nodes=2, tasks=1), tmp_path, "about")
     assert found == {"total": 5.0, "threads": 1, "nodes": ["n1", "n2"], "world": 2}
 

@@ -219,7 +219,7 @@ class _Launch:
         place = self.folder / "jobs" / last.token / "%j"
         executor = submitit.AutoExecutor(folder=place, cluster=self.resources.executor)
         executor.update_parameters(name=self.name, **parameters(self.resources))
-        with _environment(task.code):
+        with _environment(_imports(task.code)):
             job = executor.submit(task)
         folder = str(job.paths.folder)
         return record.write(self.folder, last, status="sent", job=job.job_id, folder=folder), job
@@ -401,9 +401,9 @@ def _inline(function: Callable[..., Any], kwargs: dict[str, Any], resources: Res
     if resources.nodes * resources.tasks_per_node != 1:
         raise VlpError("launch: the executor `inline` runs one task; use `local` for several on this host.")
     folder.mkdir(parents=True, exist_ok=True)
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    os.environ.update(zip(names, ("0", "1", "0", "1", "127.0.0.1", "0"), strict=True))
-    with tempfile.TemporaryDirectory(prefix="vlp-") as scratch:
+    rank = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    rank |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}  # not used, but DeepSpeed asks for them
+    with tempfile.TemporaryDirectory(prefix="vlp-") as scratch, _environment(rank):
         try:
             return call(function, kwargs, resources.threads, Path(scratch) / "rendezvous")
         finally:
@@ -417,8 +417,8 @@ def _imports(code: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _environment(code: Path) -> Iterator[None]:
-    names = _imports(code)
+def _environment(names: Mapping[str, str]) -> Iterator[None]:
+    """Set these variables for a while: what stays would reach the jobs that are sent later."""
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
     try:

@@ -74,6 +74,8 @@ class Task:
         own = fence.Fence(self.folder, self.token, int(os.environ.get("SLURM_RESTART_COUNT") or 0))
         try:
             self._enter(own, environment)
+            # SLURM gives a job the submitting shell's variables; submitit would take the port from there.
+            os.environ.pop("MASTER_PORT", None)
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
             os.environ["LOCAL_RANK"] = str(gpu_of(environment.local_rank, os.environ.get("CUDA_VISIBLE_DEVICES")))
             os.environ["OMP_NUM_THREADS"] = str(self.threads)
