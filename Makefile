@@ -36,7 +36,7 @@ test: env
 	$(BIN)/python -m pytest --durations=8
 
 test-slurm: env
-	$(BIN)/python -m pytest -m slurm --durations=8
+	$(BIN)/python -m pytest -m "slurm and not long" --durations=8
 
 test-long: env
 	$(BIN)/python -m pytest -m long --durations=8

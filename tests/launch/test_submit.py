@@ -15,8 +15,8 @@ import torch.distributed as dist
 from tests.launch import jobs
 from tests.training.tiny_run import ROOT
 from vlp.config.launch import Resources
-from vlp.errors import VlpError
-from vlp.launch import run
+from vlp.errors import ConfigError, VlpError
+from vlp.launch import run, run_alone
 from vlp.launch.driver import alive
 from vlp.launch.submit import parameters
 
@@ -26,6 +26,20 @@ def wait_until(true: Callable[[], bool], seconds: float) -> bool:
     while not true() and time.monotonic() < end:
         time.sleep(0.1)
     return true()
+
+
+@pytest.mark.parametrize("executor", ["inline", "local"])
+def test_work_alone_has_no_group(tmp_path: Path, executor: str) -> None:
+    """And is not for several processes."""
+    (tmp_path / "waits").touch()
+    (tmp_path / "part.0").touch()
+    resources = Resources.model_validate({"executor": executor})
+    run_dir = tmp_path / "runs" / "shard"
+    assert run_alone(jobs.finish_what_is_left, {"folder": tmp_path, "parts": 2}, resources, run_dir, "shard") == [0]
+    assert (tmp_path / "part.1").exists() and not dist.is_initialized()
+    two = resources.model_copy(update={"tasks_per_node": 2})
+    with pytest.raises(ConfigError, match="shard is work of one process"):
+        run_alone(jobs.finish_what_is_left, {"folder": tmp_path, "parts": 2}, two, run_dir, "shard")
 
 
 def test_inline_runs_one_task_here(tmp_path: Path) -> None:

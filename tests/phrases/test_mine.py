@@ -5,6 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.phrases.conftest import MODEL
 from vlp.data.tables import SCHEMAS
@@ -38,6 +40,26 @@ def test_the_file_does_not_depend_on_the_number_of_processes(tmp_path: Path, mon
         mine.write(tmp_path / f"{processes}.parquet", mine.mine(texts, MODEL, processes), "p")
     assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
     assert len(mine.read(tmp_path / "2.parquet")) == 120
+
+
+def test_shards_join_to_the_same_bytes(tmp_path: Path) -> None:
+    texts = sorted({f"a {size} dog and {n} cats" for size in ("big", "small", "red") for n in range(12)})
+    mine.write(tmp_path / "whole.parquet", mine.mine(texts, MODEL), "p")
+    parts = [tmp_path / f"{i}.parquet" for i in (1, 2, 3, 4, 5)]
+    for i, path in enumerate(parts, 1):
+        mine.write(path, mine.mine(mine.shard(texts, i, 5), MODEL), "p")
+    mine.write(tmp_path / "joined.parquet", mine.joined(parts), "p")
+    assert (tmp_path / "joined.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    with pytest.raises(InputError, match=r"1\.parquet.*does not come after"):
+        mine.write(tmp_path / "wrong.parquet", mine.joined([parts[1], parts[0]]), "p")
+
+
+@given(st.integers(0, 50), st.integers(1, 9))
+def test_shards_hold_every_text_once(texts: int, parts: int) -> None:
+    whole = [str(i) for i in range(texts)]
+    found = [mine.shard(whole, i, parts) for i in range(1, parts + 1)]
+    assert [text for part in found for text in part] == whole
+    assert max(map(len, found)) - min(map(len, found)) <= 1
 
 
 def test_no_texts_give_an_empty_file(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.launch import jobs
 from tests.slurm.lab import LOW, PARTITION, Cluster
 from tests.slurm.use import on_slurm, when
 from tests.training.tiny_run import ROOT, train, weights
 from vlp.config.launch import Resources
 from vlp.errors import VlpError
-from vlp.launch import record
+from vlp.launch import record, run_alone
 
 pytestmark = pytest.mark.slurm
 LONG = {"epochs": 60, "log_every": 1}
@@ -51,33 +52,48 @@ def repeated(folder: Path) -> int:
 def test_a_preempted_job_goes_on_without_losing_a_step(
     slurm: Cluster, tiny_inputs: Path, undisturbed: bytes, tmp_path: Path
 ) -> None:
-    jobs: list[str] = []
+    sent: list[str] = []
 
     def preempt() -> None:
         """A job of the higher partition that wants the whole cluster for a moment."""
-        jobs.append(slurm.job("tiny"))
+        sent.append(slurm.job("tiny"))
         wanted = ["--nodes=2", "--exclusive", "--time=5", f"--partition={PARTITION}", "--output=/dev/null"]
         subprocess.check_call(["sbatch", *wanted, "--wrap=sleep 2"], stdout=subprocess.DEVNULL)
 
     with when(lambda: training(tmp_path), preempt):
         train(tiny_inputs, tmp_path, "stage1", on_slurm(1, 1, LOW), **LONG)
-    assert slurm.restarts(jobs[0]) == 1 and repeated(tmp_path) == 0
+    assert slurm.restarts(sent[0]) == 1 and repeated(tmp_path) == 0
     assert steps(tmp_path) == list(range(1, STEPS + 1))
     assert weights(tmp_path).read_bytes() == undisturbed
+
+
+def test_a_shard_that_is_told_goes_back_into_the_queue_and_finishes(slurm: Cluster, tmp_path: Path) -> None:
+    """In an array; what it had finished is not done again."""
+    run_dir = tmp_path / "runs" / "shard"
+
+    def tell() -> None:
+        [job] = slurm.asks("squeue", "--noheader", "--format=%i").split()
+        assert job.endswith("_0")
+        subprocess.check_call(["scancel", "--signal=USR2", job])
+
+    with when(lambda: (tmp_path / "waits").exists(), tell):
+        work = {"folder": tmp_path, "parts": 3}
+        assert run_alone(jobs.finish_what_is_left, work, on_slurm(1, 1), run_dir, "shard") == [0, 1]
+    assert len(list(tmp_path.glob("start-*"))) == 2 and len(list(run_dir.glob("jobs/2*"))) == 1
 
 
 def test_scontrol_requeue_loses_at_most_a_step(
     slurm: Cluster, tiny_inputs: Path, undisturbed: bytes, tmp_path: Path
 ) -> None:
-    jobs: list[str] = []
+    sent: list[str] = []
 
     def requeue() -> None:
-        jobs.append(slurm.job("tiny"))
-        subprocess.check_call(["scontrol", "requeue", jobs[0]])
+        sent.append(slurm.job("tiny"))
+        subprocess.check_call(["scontrol", "requeue", sent[0]])
 
     with when(lambda: training(tmp_path), requeue):
         train(tiny_inputs, tmp_path, "stage1", on_slurm(1, 1), **LONG)
-    assert slurm.restarts(jobs[0]) == 1 and repeated(tmp_path) <= 1
+    assert slurm.restarts(sent[0]) == 1 and repeated(tmp_path) <= 1
     assert weights(tmp_path).read_bytes() == undisturbed
 
 
@@ -159,10 +175,10 @@ def test_a_time_limit_that_is_hit_twice_loses_no_step(slurm: Cluster, tiny_input
     slow, whole = {"epochs": epochs, "log_every": 1}, tmp_path / "whole"
     train(tiny_inputs, whole, "stage1", Resources(executor="inline"), **slow)
     cut = tmp_path / "cut"
-    jobs: list[str] = []
-    with when(lambda: training(cut), lambda: jobs.append(slurm.job("tiny"))):
+    sent: list[str] = []
+    with when(lambda: training(cut), lambda: sent.append(slurm.job("tiny"))):
         train(tiny_inputs, cut, "stage1", on_slurm(1, 1, minutes=1, signal_delay_seconds=15), **slow)
-    assert slurm.restarts(jobs[0]) >= 2, "too quick to hit its limit twice"
+    assert slurm.restarts(sent[0]) >= 2, "too quick to hit its limit twice"
     assert repeated(cut) == 0 and weights(cut).read_bytes() == weights(whole).read_bytes()
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlp.cli.options import ConfigPath, Overrides, experiment
+
+if TYPE_CHECKING:
+    from vlp.phrases.mine import MiningCounts
+    from vlp.tracking.run import Run
 
 app = typer.Typer()
 
@@ -21,30 +25,73 @@ def mine(
     config: ConfigPath,
     tables: TablesPath,
     out: Annotated[Path, typer.Option(help="phrases.parquet to write.", show_default=False)],
+    shard: Annotated[str | None, typer.Option(help="Only this part of the texts: I/N; `merge` joins them.")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Mine the attribute and relation tuples of every distinct text."""
+    """Mine the attribute and relation tuples of every distinct text, here or in a job (`launch.phrases`)."""
+    from vlp.launch import run_alone, taken
+    from vlp.phrases.backends import version
+    from vlp.regions.plan import parse_shard
+    from vlp.tracking import track
+
+    e = experiment(config, overrides)
+    part = parse_shard(shard) if shard else (1, 1)
+    rule = "phrases" if shard is None else f"phrases-shard.{part[0]}-of-{part[1]}"
+    params = {"phrases": e.phrases.model_dump(mode="json"), "parser": version(e.phrases.parser)}
+    work = {"tables": tables, "out": out, "parser": e.phrases.parser, "processes": e.phrases.processes, "part": part}
+    folder = e.folder / "runs" / rule
+    with track(e, rule=rule, inputs={"tables": tables}, outputs={"phrases": out}, params=params) as run:
+        found = run_alone(mine_part, work, e.launch.phrases, folder, f"{e.name}-{rule}", {"tables": tables})
+        _record(run, out, *found)
+    taken(folder)
+
+
+def mine_part(
+    tables: Path, out: Path, parser: str, processes: int, part: tuple[int, int]
+) -> tuple[MiningCounts, float]:
+    """Counts and seconds. Runs in a job."""
     import time
 
     from rich.progress import track as bar
 
     from vlp.phrases import mine as mining
     from vlp.phrases.backends import version
+
+    texts = mining.shard(mining.distinct_texts(tables), *part)
+    began = time.monotonic()
+    rows = mining.mine(texts, parser, processes)
+    counts = mining.write(out, bar(rows, "phrases", total=len(texts)), version(parser))
+    return counts, time.monotonic() - began
+
+
+@app.command()
+def merge(
+    config: ConfigPath,
+    shards: Annotated[list[Path], typer.Argument(help="What `mine --shard` wrote, all parts in order.")],
+    out: Annotated[Path, typer.Option(help="phrases.parquet to write.", show_default=False)],
+    overrides: Overrides = None,
+) -> None:
+    """Join the shards of `mine`: byte-equal to what one run writes."""
+    import time
+
+    from vlp.phrases import mine as mining
+    from vlp.phrases.backends import version
     from vlp.tracking import track
 
-    e = experiment(config, overrides)
-    parser = version(e.phrases.parser)
-    params = {"phrases": e.phrases.model_dump(mode="json"), "parser": parser}
-    with track(e, rule="phrases", inputs={"tables": tables}, outputs={"phrases": out}, params=params) as run:
-        texts = mining.distinct_texts(tables)
-        began = time.monotonic()
-        rows = mining.mine(texts, e.phrases.parser, e.phrases.processes)
-        counts = mining.write(out, bar(rows, "phrases", total=len(texts)), parser)
-        run.metric("texts", counts.texts)
-        run.metric("texts_without_phrase", counts.without_phrase)
-        run.metric("phrases_per_text", counts.per_text)
-        run.metric("texts_per_second", counts.texts / max(time.monotonic() - began, 1e-9))
-    print(f"{out}: {counts}, {counts.texts / max(time.monotonic() - began, 1e-9):.0f} texts/s")
+    e, began = experiment(config, overrides), time.monotonic()
+    inputs = {path.stem: path for path in shards}
+    with track(e, rule="phrases", inputs=inputs, outputs={"phrases": out}) as run:
+        counts = mining.write(out, mining.joined(shards), version(e.phrases.parser))
+        _record(run, out, counts, time.monotonic() - began)
+
+
+def _record(run: Run, out: Path, counts: MiningCounts, seconds: float) -> None:
+    rate = counts.texts / max(seconds, 1e-9)
+    run.metric("texts", counts.texts)
+    run.metric("texts_without_phrase", counts.without_phrase)
+    run.metric("phrases_per_text", counts.per_text)
+    run.metric("texts_per_second", rate)
+    print(f"{out}: {counts}, {rate:.0f} texts/s")
 
 
 @app.command()

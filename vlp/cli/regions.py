@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ from vlp.cli.region_stores import Out, Tables
 
 if TYPE_CHECKING:
     from vlp.config import Experiment
-    from vlp.config.regions import Regions
+    from vlp.config.regions import Regions, Selection
     from vlp.regions.extract import Extraction
     from vlp.tracking.run import Run
 
@@ -154,11 +154,10 @@ def _extract_tables(
 ) -> None:
     from vlp.data.tables import rows, table_path
     from vlp.files import write_json
+    from vlp.launch import run_alone, taken
     from vlp.regions import plan, shards
-    from vlp.regions.detectors.registry import build
-    from vlp.regions.extract import extract as find
-    from vlp.regions.extract import report, store_facts
-    from vlp.regions.images import Skipped, records
+    from vlp.regions.extract import report
+    from vlp.regions.images import records
     from vlp.tracking import track
 
     part = plan.parse_shard(shard) if shard else (1, 1)
@@ -170,27 +169,63 @@ def _extract_tables(
     inputs |= {table: table_path(tables, table) for table in read}
     outputs = {"store": out, "quality": quality}
     rule = "regions" if shard is None else f"regions-shard.{part[0]}-of-{part[1]}"
+    work = {
+        "tables": tables,
+        "root": chosen.data_root,
+        "out": out,
+        "detector": (name, weights, dials.device, own.selection if own else None),
+        "part": part,
+        "on_bad_image": settings.on_bad_image,
+        "dials": (threads or chosen.launch.cpu_threads, dials.batch_size, dials.workers),
+    }
+    folder = chosen.folder / "runs" / rule
     with track(chosen, rule=rule, inputs=inputs, outputs=outputs, params={"source": settings.source}) as run:
-        model = build(name, weights, dials.device, own.selection if own else None)
-        skipped = Skipped(settings.on_bad_image)
-        images = plan.shard(records(rows(tables, "images"), chosen.data_root), *part)
-        threads = threads or chosen.launch.cpu_threads
-        result = find(model, images, out, skipped, store_facts(model), threads, dials.batch_size, dials.workers)
+        result, skipped = run_alone(
+            extract_part, work, chosen.launch.extraction, folder, f"{chosen.name}-{rule}", inputs
+        )
         run.metric("images_per_second", result.images_per_second)
         if shard is None:
             _add_truth(chosen, out, tables)
-            value = report(out, images, rows(tables, "objects"), skipped.images, result)
+            images = records(rows(tables, "images"), chosen.data_root)
+            value = report(out, images, rows(tables, "objects"), skipped, result)
             write_json(quality, value)
             _record(run, value, quality)
         else:
-            value = shards.record(result, skipped.images, part)
-            write_json(quality, value)
-            run.metric("skipped", len(skipped.images))
-    _tell_skipped(skipped.images)
+            write_json(quality, shards.record(result, skipped, part))
+            run.metric("skipped", len(skipped))
+    taken(folder)
+    _tell_skipped(skipped)
     if shard is None:
         _print_quality(value)
     else:
-        _tell_result(out, result, len(skipped.images))
+        _tell_result(out, result, len(skipped))
+
+
+def extract_part(
+    tables: Path,
+    root: Path,
+    out: Path,
+    detector: tuple[str, Path | None, str, Selection | None],
+    part: tuple[int, int],
+    on_bad_image: Literal["skip", "stop"],
+    dials: tuple[int, int, int],
+) -> tuple[Extraction, list[dict[str, str]]]:
+    """What was found, and the images left out, with the reason. Runs in a job.
+
+    Args:
+        detector: name, weights, device, selection of boxes.
+        dials: threads, batch size, workers.
+    """
+    from vlp.data.tables import rows
+    from vlp.regions import plan
+    from vlp.regions.detectors.registry import build
+    from vlp.regions.extract import extract as find
+    from vlp.regions.extract import store_facts
+    from vlp.regions.images import Skipped, records
+
+    model, skipped = build(*detector), Skipped(on_bad_image)
+    images = plan.shard(records(rows(tables, "images"), root), *part)
+    return find(model, images, out, skipped, store_facts(model), *dials), skipped.images
 
 
 @app.command()

@@ -85,21 +85,35 @@ def predict(
     overrides: Overrides = None,
 ) -> None:
     """Write the predictions of a model on a split."""
+    from vlp.launch import run_alone, taken
     from vlp.tasks.predict import predict as work
     from vlp.tracking import track
     from vlp.training.inputs import Paths
 
-    e = experiment(config, overrides)
+    e, rule = experiment(config, overrides), f"predict-{task}.{variant}.{split}"
+    folder = e.folder / "runs" / rule
+    inputs = {"corpus": corpus, "regions": regions, "tables": tables, "model": model}
     with track(
         e,
-        rule=f"predict-{task}.{variant}.{split}",
-        inputs={"corpus": corpus, "regions": regions, "tables": tables, "model": model},
+        rule=rule,
+        inputs=inputs,
         outputs={"predictions": out},
         params={"split": split},
         tags={"stage": "prediction", "task": task, "variant": variant},
     ) as tracked:
         paths = Paths(tables, corpus, regions, vocabulary, leaks)
-        for key, value in work(e, task, variant, split, paths, model, out).items():
+        arguments = {
+            "experiment": e,
+            "task": task,
+            "variant": variant,
+            "split": split,
+            "paths": paths,
+            "model_dir": model,
+            "out": out,
+        }
+        found = run_alone(work, arguments, e.launch.prediction, folder, f"{e.name}-{rule}", inputs)
+        for key, value in found.items():
             if isinstance(value, int | float):
                 tracked.metric(key, value)
             print(f"{key}: {value}")
+    taken(folder)

@@ -29,18 +29,29 @@ class Resources(Part):
     signal_delay_seconds: int = 120
     """So long before the end of its time a job is told; it saves and goes back into the queue."""
     array: Path | None = None
-    """Folder of a sweep: jobs of equal resources that are sent within a few seconds go to SLURM as one array."""
+    """Jobs of equal resources that are sent within a few seconds go to SLURM as one array, through this folder; shards
+    and predictions do so in any case."""
     extra: dict[str, Any] = {}
 
 
 class Launch(Part):
     pretraining: Resources = Resources()
     finetuning: Resources = Resources(executor="inline")
+    extraction: Resources = Resources(executor="inline")
+    """Of each shard of the regions."""
+    phrases: Resources = Resources(executor="inline")
+    """Of each shard of the texts."""
+    prediction: Resources = Resources(executor="inline")
     cpu_threads: int = Field(default=1, ge=1)
     """Threads of the detector, the extraction and the predictions."""
     stage_to: Path | None = None
     """Folder on a node's local disk to which the region store is copied before it is read for training or predictions;
     variables are the node's: $TMPDIR. null: the store is read where it is."""
+
+    @property
+    def on_slurm(self) -> bool:
+        parts = (self.pretraining, self.finetuning, self.extraction, self.phrases, self.prediction)
+        return any(p.executor == "slurm" for p in parts)
 
 
 class Tracking(Part):

@@ -11,6 +11,8 @@ class Phrases(Part):
     min_sentences: int = Field(default=50, ge=1, json_schema_extra=stated("paper 3.1.1"))
     """A phrase enters the vocabulary if it occurs in so many train sentences (paper 3.1.1)."""
     processes: int = Field(default=2, ge=1, json_schema_extra=stated("local"))
+    shards: int = Field(default=1, ge=1, json_schema_extra=stated("local"))
+    """Parts of the texts that are mined each by its own, as jobs where `launch.phrases` says so."""
 
 
 class Vocabulary(Part):

@@ -86,7 +86,7 @@ def _host(experiment: Experiment | None) -> list[Fact]:
 
 def _slurm(experiment: Experiment | None) -> Fact:
     launch = experiment.launch if experiment else None
-    needed = launch is not None and "slurm" in (launch.pretraining.executor, launch.finetuning.executor)
+    needed = launch is not None and launch.on_slurm
     said = _output("sinfo", "--version")
     if said is None:
         remedy = "Run on a machine with SLURM's commands, or set launch.*.executor: local."

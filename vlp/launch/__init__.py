@@ -1,5 +1,5 @@
 """Where work runs: in this process, on this host, on SLURM."""
 
-from vlp.launch.submit import run, taken
+from vlp.launch.submit import run, run_alone, taken
 
-__all__ = ["run", "taken"]
+__all__ = ["run", "run_alone", "taken"]

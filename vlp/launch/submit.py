@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp.config.launch import Resources
-from vlp.errors import Preempted, VlpError
+from vlp.errors import ConfigError, Preempted, VlpError
 from vlp.launch import driver, fence, gather, record, snapshot
 from vlp.launch.record import Record
 from vlp.launch.scheduler import Look, Slurm
@@ -67,9 +67,34 @@ def run(
     """
     if resources.executor == "inline":
         return _inline(function, kwargs, resources, folder)
-    launch = _Debug if resources.executor == "debug" else _Local if resources.executor == "local" else OnSlurm
     with record.held(folder):
-        return launch(function, kwargs, resources, folder, name, reads or {}).run()
+        return _launch(resources)(function, kwargs, resources, folder, name, reads or {}).run()
+
+
+def run_alone(
+    function: Callable[..., Any],
+    kwargs: dict[str, Any],
+    resources: Resources,
+    folder: Path,
+    name: str,
+    reads: Mapping[str, Path] | None = None,
+) -> Any:
+    """As `run`, for work of one process that needs no group of ranks: a shard, a prediction.
+
+    Its files must be whole whenever it is killed, since a signal ends it where it is; started again, it goes on. Such
+    jobs go to SLURM in arrays, which are gathered in `arrays` beside the folder of the runs.
+
+    Raises:
+        ConfigError: the resources are for more than one process.
+    """
+    if resources.nodes * resources.tasks_per_node != 1:
+        raise ConfigError(f"launch: {name} is work of one process; nodes and tasks_per_node must be 1")
+    if resources.executor == "inline":
+        return function(**kwargs)
+    if resources.executor == "slurm" and resources.array is None:
+        resources = resources.model_copy(update={"array": folder.parents[1] / "arrays"})
+    with record.held(folder):
+        return _launch(resources)(function, kwargs, resources, folder, name, reads or {}, alone=True).run()
 
 
 def taken(folder: Path) -> None:
@@ -120,7 +145,9 @@ class _Launch:
         folder: Path,
         name: str,
         reads: Mapping[str, Path],
+        alone: bool = False,
     ) -> None:
+        self.alone = alone
         self.function, self.kwargs, self.resources, self.folder, self.name = function, kwargs, resources, folder, name
         self.tasks = resources.nodes * resources.tasks_per_node
         what = f"{function.__module__}.{function.__qualname__}"
@@ -209,7 +236,8 @@ class _Launch:
     def task(self, last: Record, driver: int | None, packages: dict[str, str] | None) -> Task:
         code = snapshot.code(self.resources.array or self.folder / "jobs")
         folder = self.folder.resolve()
-        return Task(self.function, self.kwargs, self.resources.threads, folder, last.token, code, packages, driver)
+        rest = {"packages": packages, "driver": driver, "alone": self.alone}
+        return Task(self.function, self.kwargs, self.resources.threads, folder, last.token, code, **rest)
 
     def submit(self, last: Record, task: Task) -> tuple[Record, Any]:
         """To this host, through submitit; returns the record and submitit's job."""
@@ -280,8 +308,8 @@ def send_together(tasks: list[Task], own: dict[str, Any], place: Path, comment: 
 
 
 class OnSlurm(_Launch):
-    def __init__(self, *arguments: Any, slurm: Slurm | None = None) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: Any, slurm: Slurm | None = None, alone: bool = False) -> None:
+        super().__init__(*arguments, alone=alone)
         self.slurm = slurm or Slurm()
 
     def send(self, last: Record) -> Record:
@@ -393,6 +421,10 @@ class _Debug(_Launch):
         (self.folder / "jobs" / token).mkdir(parents=True)
         fence.hand_over(self.folder, token)
         return record.new(token, self.name, self.key, "debug", 1, 1)
+
+
+def _launch(resources: Resources) -> type[_Launch]:
+    return {"debug": _Debug, "local": _Local, "slurm": OnSlurm}[resources.executor]
 
 
 def _inline(function: Callable[..., Any], kwargs: dict[str, Any], resources: Resources, folder: Path) -> Any:

@@ -20,6 +20,18 @@ AGAIN = "again"
 """File of a submission: it was stopped and saved, and could not be put back into the queue."""
 
 
+class Told(Preempted):
+    """Work without checkpoints is stopped where it is; what it has finished stays, and the next start goes on there."""
+
+    def __init__(self, number: int) -> None:
+        self.step, self.signal = 0, number
+        VlpError.__init__(self, f"Stopped by signal {number}; what is finished is kept.")
+
+
+def _tell(number: int, frame: FrameType | None) -> None:
+    raise Told(number)
+
+
 class Noted:
     """Handler of the stop signals before and after training: remembers them.
 
@@ -56,14 +68,13 @@ class Task:
     code: Path
     packages: dict[str, str] | None = None
     """None: not compared, the job starts at once."""
+    alone: bool = False
+    """One process without a group of ranks, and without torch if it needs none; a signal ends it where it is."""
     driver: int | None = None
     """Process to die with (local executor): else a killed driver leaves a training behind that nobody waits for."""
 
     def __call__(self) -> Any:
         from submitit import JobEnvironment
-        from submitit.helpers import TorchDistributedEnvironment
-
-        from vlp.training.engine import leave_process_group
 
         environment = JobEnvironment()
         noted = Noted()
@@ -74,8 +85,12 @@ class Task:
         own = fence.Fence(self.folder, self.token, int(os.environ.get("SLURM_RESTART_COUNT") or 0))
         try:
             self._enter(own, environment)
+            if self.alone:
+                return self._alone()
             # SLURM gives a job the submitting shell's variables; submitit would take the port from there.
             os.environ.pop("MASTER_PORT", None)
+            from submitit.helpers import TorchDistributedEnvironment
+
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
             os.environ["LOCAL_RANK"] = str(gpu_of(environment.local_rank, os.environ.get("CUDA_VISIBLE_DEVICES")))
             os.environ["OMP_NUM_THREADS"] = str(self.threads)
@@ -88,8 +103,19 @@ class Task:
                 os._exit(1)
             raise
         # Not after a failure: the other ranks would fail too, before this rank has written what went wrong.
+        from vlp.training.engine import leave_process_group
+
         leave_process_group()
         return result
+
+    def _alone(self) -> Any:
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, _tell)
+        try:
+            return self.function(**self.kwargs)
+        finally:
+            for number in (signal.SIGUSR2, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
 
     def _enter(self, own: fence.Fence, environment: Any) -> None:
         if self.packages is not None:

@@ -75,6 +75,30 @@ def distinct_texts(tables: str | Path) -> list[str]:
     return sorted(found)
 
 
+def shard(texts: Sequence[str], part: int, parts: int) -> Sequence[str]:
+    """The `part`-th (from 1) of `parts` consecutive stretches; the first ones are the longer by one."""
+    size, more = divmod(len(texts), parts)
+    start = (part - 1) * size + min(part - 1, more)
+    return texts[start : start + size + (part <= more)]
+
+
+def joined(paths: Sequence[Path]) -> Iterator[tuple[str, tuple[Phrase, ...]]]:
+    """Text and phrases of all shards, in their order.
+
+    Raises:
+        InputError: a shard is missing or damaged, or they are not in order.
+    """
+    last = ""
+    for path in paths:
+        for text, phrases in read(path).items():
+            if text <= last:
+                raise InputError(
+                    path, f"{text!r} does not come after {last!r}.", "Name the shards in order, each once."
+                )
+            last = text
+            yield text, phrases
+
+
 def mine(texts: Sequence[str], model: str, processes: int = 1) -> Iterator[tuple[str, tuple[Phrase, ...]]]:
     """Text and phrases, in order; a text without a phrase has none.
 

@@ -137,7 +137,7 @@ def key(kind: str, e: Experiment) -> str:
 def _placed(e: Experiment, sweep: Sweep, name: str, folder: Path, reuse: dict[str, Path], array: bool) -> Experiment:
     """The experiment with its folder, what it reuses, and the sweep that it is mirrored under."""
     launch = e.launch
-    for part in ("pretraining", "finetuning"):
+    for part in ("pretraining", "finetuning", "prediction"):
         resources = getattr(launch, part)
         if array and resources.executor == "slurm":
             resources = resources.model_copy(update={"array": folder / "arrays"})

@@ -156,6 +156,17 @@ def threads_of(kind):
     return 1 if r["executor"] == "slurm" else r["tasks_per_node"] * r["threads"]
 
 
+def threads_alone(kind, here):
+    """The same of work of one process, which keeps `here` cores busy on this host."""
+    return 1 if SETTINGS["launch"][kind]["executor"] == "slurm" else here
+
+
+def processes(kind):
+    """What results depend on, of where a training runs, for `params`: it is not run again for another partition."""
+    r = SETTINGS["launch"][kind]
+    return json.dumps([r[key] for key in ("nodes", "tasks_per_node", "threads")])
+
+
 wildcard_constraints:
     task="|".join(["retrieval", "vqa", "entailment", "grounding", "referring"]),
     variant="full|blind|scratch|pretrained",

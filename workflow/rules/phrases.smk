@@ -5,22 +5,63 @@ TEXT_TABLES = [
 ]
 
 
-rule phrases:
-    input:
-        TEXT_TABLES,
-    output:
-        at("phrases/phrases.parquet"),
-    log:
-        at("logs/phrases.log"),
-    conda:
-        "../../envs/vlp.yaml"
-    threads: SETTINGS["phrases"]["processes"]
-    params:
-        **CALL,
-        part=part("phrases"),
-        tables=subpath(input[0], parent=True),
-    shell:
-        "{params.vlp} phrases mine --config {params.config} --tables {params.tables} --out {output} > {log} 2>&1"
+scattergather:
+    phrases=EXPERIMENT.phrases.shards,
+
+
+if EXPERIMENT.phrases.shards == 1:
+
+    rule phrases:
+        input:
+            TEXT_TABLES,
+        output:
+            at("phrases/phrases.parquet"),
+        log:
+            at("logs/phrases.log"),
+        conda:
+            "../../envs/vlp.yaml"
+        threads: threads_alone("phrases", SETTINGS["phrases"]["processes"])
+        params:
+            **CALL,
+            part=part("phrases.parser"),
+            tables=subpath(input[0], parent=True),
+        shell:
+            "{params.vlp} phrases mine --config {params.config} --tables {params.tables} --out {output} > {log} 2>&1"
+
+else:
+
+    rule phrases_shard:
+        input:
+            TEXT_TABLES,
+        output:
+            temp(at("phrases/shards/{scatteritem}.parquet")),
+        log:
+            at("logs/phrases-shard.{scatteritem}.log"),
+        conda:
+            "../../envs/vlp.yaml"
+        threads: threads_alone("phrases", SETTINGS["phrases"]["processes"])
+        params:
+            **CALL,
+            part=part("phrases.parser", "phrases.shards"),
+            tables=subpath(input[0], parent=True),
+            shard=lambda wildcards: wildcards.scatteritem.replace("-of-", "/"),
+        shell:
+            "{params.vlp} phrases mine --config {params.config} --tables {params.tables} --shard {params.shard} "
+            "--out {output} > {log} 2>&1"
+
+    rule phrases:
+        input:
+            gather.phrases(at("phrases/shards/{scatteritem}.parquet")),
+        output:
+            at("phrases/phrases.parquet"),
+        log:
+            at("logs/phrases.log"),
+        conda:
+            "../../envs/vlp.yaml"
+        params:
+            **CALL,
+        shell:
+            "{params.vlp} phrases merge {input} --config {params.config} --out {output} > {log} 2>&1"
 
 
 rule vocabulary:

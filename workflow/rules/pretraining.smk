@@ -11,7 +11,6 @@ PRETRAINING_PARTS = (
     "lengths",
     "masking",
     "model",
-    "launch.pretraining",
     "pretraining.tag_source",
 )
 
@@ -48,6 +47,7 @@ if TWO_STAGES and EXPERIMENT.reuse.stage1 is None:
             **CALL,
             inputs=WATCHED,
             part=part("pretraining.stage1", *PRETRAINING_PARTS),
+            processes=processes("pretraining"),
             model=subpath(output[0], parent=True),
             run=at("runs/stage1"),
             detector="".join(f"--detector {path}" for path in DETECTOR.values()),
@@ -76,6 +76,7 @@ if EXPERIMENT.reuse.stage2 is None:
             **CALL,
             inputs=WATCHED,
             part=part("pretraining.stage2", *PRETRAINING_PARTS),
+            processes=processes("pretraining"),
             start=lambda wildcards, input: (
                 f"--init {Path(input.init).parent}"
                 if "init" in input.keys()

@@ -57,7 +57,7 @@ if REGIONS.source != "vinvl_tsv" and REGIONS.extraction.shards == 1:
             at("logs/regions.log"),
         conda:
             "../../envs/vlp.yaml"
-        threads: EXTRACTION_THREADS
+        threads: threads_alone("extraction", EXTRACTION_THREADS)
         params:
             **CALL,
             part=part("regions", "launch.cpu_threads", *TRUTH),
@@ -81,7 +81,7 @@ elif REGIONS.source != "vinvl_tsv":
             at("logs/regions-shard.{scatteritem}.log"),
         conda:
             "../../envs/vlp.yaml"
-        threads: EXTRACTION_THREADS
+        threads: threads_alone("extraction", EXTRACTION_THREADS)
         params:
             **CALL,
             part=part("regions", "launch.cpu_threads"),

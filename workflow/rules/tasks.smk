@@ -17,7 +17,8 @@ rule finetune:
     params:
         **CALL,
         inputs=WATCHED,
-        part=part("seed", "launch.finetuning"),
+        part=part("seed"),
+        processes=processes("finetuning"),
         task=training_of,
         init=subpath(input.init, parent=True),
         model=subpath(output[0], parent=True),
@@ -40,7 +41,7 @@ rule predict:
         at("logs/predict-{task}.{variant}.{split}.log"),
     conda:
         "../../envs/vlp.yaml"
-    threads: SETTINGS["launch"]["cpu_threads"]
+    threads: threads_alone("prediction", SETTINGS["launch"]["cpu_threads"])
     params:
         **CALL,
         inputs=WATCHED,
