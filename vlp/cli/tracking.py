@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlp.cli.options import ConfigPath, Overrides, experiment
+from vlp.cli.options import Overrides, experiment
 from vlp.errors import InputError
+
+if TYPE_CHECKING:
+    from vlp.config import Experiment
 
 app = typer.Typer()
 
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Experiment file (YAML).")]
+PlanFile = Annotated[Path | None, typer.Option(help="plan.yaml of a sweep, in the place of --config.")]
+
+
+def _experiments(config: Path | None, plan: Path | None, overrides: list[str] | None) -> list[Experiment]:
+    """One, or all parts of a sweep."""
+    if plan is not None:
+        from vlp.sweep.plan import read
+
+        return [node.experiment for node in read(plan).nodes]
+    if config is None:
+        raise typer.BadParameter("name --config or --plan")
+    return [experiment(config, overrides)]
+
 
 @app.command()
-def sync(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Bring to MLflow what it lacks of the experiment's journals; every point arrives once."""
+def sync(config: ConfigFile = None, plan: PlanFile = None, overrides: Overrides = None) -> None:
+    """Bring to MLflow what it lacks of the experiment's (or a sweep's) journals; every point arrives once."""
     from vlp.tracking import mirror
 
-    here = experiment(config, overrides)
-    print(f"{mirror.sync(here)} journals are in {mirror.store_uri(here)}")
+    parts = _experiments(config, plan, overrides)
+    print(f"{sum(map(mirror.sync, parts))} journals are in {mirror.store_uri(parts[0])}")
 
 
 @app.command()
 def follow(
     driver: Annotated[int, typer.Option(help="Process id: ends when that process has ended.")],
-    config: Annotated[Path | None, typer.Option("--config", help="Experiment file (YAML).")] = None,
-    plan: Annotated[Path | None, typer.Option(help="plan.yaml of a sweep, in the place of --config.")] = None,
+    config: ConfigFile = None,
+    plan: PlanFile = None,
     overrides: Overrides = None,
 ) -> None:
     """Keep the mirror up to date while a workflow runs; the Snakefile starts this."""
@@ -35,39 +52,34 @@ def follow(
     from vlp.tracking import mirror
 
     os.nice(19)
-    if plan is not None:
-        from vlp.sweep.plan import read
-
-        mirror.follow([n.experiment for n in read(plan).nodes], driver)
-    elif config is not None:
-        mirror.follow(experiment(config, overrides), driver)
-    else:
-        raise typer.BadParameter("name --config or --plan")
+    mirror.follow(_experiments(config, plan, overrides), driver)
 
 
 @app.command()
 def ui(
-    config: ConfigPath,
+    config: ConfigFile = None,
+    plan: PlanFile = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
     overrides: Overrides = None,
 ) -> None:
-    """Open the MLflow UI on the experiment's store; stop it with Ctrl-C."""
+    """Open the MLflow UI on the experiment's (or a sweep's) store; stop it with Ctrl-C."""
     import os
     import sys
 
     from vlp.tracking import mirror
 
-    here = experiment(config, overrides)
-    uri = mirror.store_uri(here)
+    parts = _experiments(config, plan, overrides)
+    here, uri = parts[0], mirror.store_uri(parts[0])
     if not uri.startswith("sqlite:"):
         print(f"The runs are on the MLflow server: {mirror.table_address(here, uri)}")
         return
-    if not (here.folder / "journals").is_dir():
-        raise InputError(here.folder, "holds no journals yet.", "Run the experiment first: make demo.")
-    mirror.sync(here)
+    if not any((part.folder / "journals").is_dir() for part in parts):
+        raise InputError(mirror.top(here), "holds no journals yet.", "Run the experiment first: make demo.")
+    for part in parts:
+        mirror.sync(part)
     # Without the first variable the server starts a row of job runners that nothing here uses.
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **mirror.SETTINGS, **os.environ}
-    places = ["--backend-store-uri", uri, "--artifacts-destination", str(here.folder.resolve() / "mlartifacts")]
+    places = ["--backend-store-uri", uri, "--artifacts-destination", str(mirror.top(here) / "mlartifacts")]
     print(mirror.table_address(here, f"http://127.0.0.1:{port}"), flush=True)
     command = [sys.executable, "-m", "mlflow", "server", *places]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

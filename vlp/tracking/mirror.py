@@ -52,10 +52,16 @@ def store_uri(experiment: Experiment) -> str:
     return experiment.tracking.uri or f"sqlite:///{experiment.folder.resolve() / 'mlflow.db'}"
 
 
+def top(experiment: Experiment) -> Path:
+    """The folder of the store's files: the experiment's, or of a sweep's part the sweep's."""
+    folder = experiment.folder.resolve()
+    return folder.parent if experiment.tracking.parent else folder
+
+
 def table_address(experiment: Experiment, server: str) -> str:
     """Where the UI of `server` shows the experiment's runs, with the columns of the shared view."""
     uri = store_uri(experiment)
-    found = _client_class(uri)(uri).get_experiment_by_name(experiment.name)
+    found = _client_class(uri)(uri).get_experiment_by_name(experiment.tracking.parent or experiment.name)
     return server if found is None else f"{server}/#/experiments/{found.experiment_id}/runs?viewStateShareKey={VIEW}"
 
 
@@ -143,22 +149,22 @@ class _Store:
         self._folder.mkdir(parents=True, exist_ok=True)
         # The parts of a sweep are one experiment of MLflow, beside each other in the sweep's folder.
         self._name = experiment.tracking.parent or experiment.name
-        top = self._folder.parent if experiment.tracking.parent else self._folder
+        place = top(experiment)
         uri = store_uri(experiment)
         client = _client_class(uri)  # the import takes a second: outside the lock
         # Processes that open a fresh sqlite store at once break its migration: one at a time.
-        with _locked(top / ".mlflow.lock"):
+        with _locked(place / ".mlflow.lock"):
             self._deadline = time.monotonic() + patience  # waiting for other rules is not the store's slowness
             self.client = client(uri)
             found = self.client.get_experiment_by_name(self._name)
             if found is not None:
                 self.id = found.experiment_id
             else:
-                place = f"file://{top / 'mlartifacts'}" if uri.startswith("sqlite:") else None
+                artifacts = f"file://{place / 'mlartifacts'}" if uri.startswith("sqlite:") else None
                 kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI shows its training view
                 view = {"orderByKey": "attributes.start_time", "orderByAsc": True, "selectedColumns": COLUMNS}
                 kind[f"mlflow.sharedViewState.{VIEW}"] = json.dumps(view)
-                self.id = self.client.create_experiment(self._name, artifact_location=place, tags=kind)
+                self.id = self.client.create_experiment(self._name, artifact_location=artifacts, tags=kind)
             self.parent = self._find("vlp.parent", "1") or self._make_parent(int(began * 1000))
 
     def bring(self, events: list[journals.Event]) -> None:

@@ -1,0 +1,92 @@
+"""Table 4 on a cluster: every row, two seeds, what they share made once."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.slurm.lab import Cluster
+from tests.slurm.use import on_slurm
+from tests.workflow.test_smoke import ROOT, VLP
+from vlp.config.sweep import load
+from vlp.launch.jobs import jobs
+from vlp.sweep import plan as plans
+
+pytestmark = [pytest.mark.slurm, pytest.mark.long]
+
+SWEEP = ROOT / "configs/sweeps/table4.yaml"
+BASE = ROOT / "configs/smoke.yaml"
+ONCE = ("shapes", "tables", "detector", "regions", "phrases", "vocabulary", "corpus", "leaks")
+
+
+def executions(folder: Path) -> Counter[str]:
+    """Rule -> how often its command began, in all parts of the sweep."""
+    found: Counter[str] = Counter()
+    for journal in folder.glob("*/journals/*.jsonl"):
+        events = [json.loads(line) for line in journal.read_text().splitlines()]
+        found[journal.stem] += sum(e["event"] == "run_start" for e in events)
+    return found
+
+
+def test_table_4_as_arrays_of_jobs(slurm: Cluster, tmp_path: Path) -> None:
+    resources = on_slurm(1, 1, minutes=30).model_dump(mode="json", exclude_none=True)
+    parts = ("pretraining", "finetuning", "extraction", "phrases", "prediction")
+    base = tmp_path / "base.yaml"
+    own = {"name": "base", "extends": str(BASE), "results": str(tmp_path / "results")}
+    base.write_text(yaml.safe_dump({**own, "launch": {part: resources for part in parts}}))
+    plan = plans.make(load(SWEEP, {"base": base, "seeds": [1, 2]}), [])
+    command = [str(VLP / "vlp"), "sweep", str(SWEEP), "--base", str(base), "--seeds", "1,2", "--cores", "6"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    print(done.stdout[-3000:])
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+
+    found = executions(plan.folder)
+    assert {rule: found[rule] for rule in ONCE} == dict.fromkeys(ONCE, 1)
+    assert found["stage1"] == len(plan.of("stage1")) == 12
+    assert found["stage2"] == len(plan.of("stage2")) == 18
+    assert {found[f"finetune-{task}.full"] for task in ("retrieval", "vqa", "grounding")} == {len(plan.of("run"))}
+    print("rule executions:", dict(sorted(found.items())))
+
+    sent = [job.last for job in jobs(plan.folder)]
+    assert all(last.executor == "slurm" and last.status == "taken" for last in sent)
+    assert len(sent) == 2 + 12 + 18 + 3 * 18 + 4 * 18, "data, stages, fine-tunings, predictions"
+    assert all("_" in (last.job or "") for last in sent)
+    arrays = Counter((last.job or "").partition("_")[0] for last in sent)
+    assert max(arrays.values()) > 1
+    print(f"{len(sent)} jobs in {len(arrays)} arrays")
+
+    with (plan.folder / "sweep.csv").open() as file:
+        cells = list(csv.DictReader(file))
+    assert {c["row"] for c in cells} == set(plan.runs)
+    assert {c["seeds"] for c in cells} == {"2"} and all(c["sd"] for c in cells)
+    report = (plan.folder / "report.html").read_text()
+    assert all(row in report for row in plan.runs)
+    _in_mlflow(plan)
+
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0 and executions(plan.folder) == found, "nothing is made twice"
+
+
+def _in_mlflow(plan: plans.Plan) -> None:
+    """One parent run over those of all parts."""
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{plan.folder / 'mlflow.db'}"
+    subprocess.run([sys.executable, "-c", "from vlp.cli import main; main()", "tracking", "sync", "--plan",
+                    str(plan.folder / "plan.yaml")], cwd=ROOT, check=True)  # fmt: skip
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("table4")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=5000)
+    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    assert len(parents) == 1 and {r.info.status for r in runs} == {"FINISHED"}
+    stages = Counter(r.data.tags.get("stage") for r in runs)
+    assert (stages["stage1"], stages["stage2"]) == (12, 18)
