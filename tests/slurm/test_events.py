@@ -68,12 +68,11 @@ def test_a_preempted_job_goes_on_without_losing_a_step(
 
 
 def test_a_shard_that_is_told_goes_back_into_the_queue_and_finishes(slurm: Cluster, tmp_path: Path) -> None:
-    """In an array; what it had finished is not done again."""
+    """What it had finished is not done again."""
     run_dir = tmp_path / "runs" / "shard"
 
     def tell() -> None:
         [job] = slurm.asks("squeue", "--noheader", "--format=%i").split()
-        assert job.endswith("_0")
         subprocess.check_call(["scancel", "--signal=USR2", job])
 
     with when(lambda: (tmp_path / "waits").exists(), tell):

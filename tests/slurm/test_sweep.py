@@ -58,9 +58,8 @@ def test_table_4_as_arrays_of_jobs(slurm: Cluster, tmp_path: Path) -> None:
     sent = [job.last for job in jobs(plan.folder)]
     assert all(last.executor == "slurm" and last.status == "taken" for last in sent)
     assert len(sent) == 2 + 12 + 18 + 3 * 18 + 4 * 18, "data, stages, fine-tunings, predictions"
-    assert all("_" in (last.job or "") for last in sent)
     arrays = Counter((last.job or "").partition("_")[0] for last in sent)
-    assert max(arrays.values()) > 1
+    assert max(arrays.values()) > 2 and sum(n > 1 for n in arrays.values()) > 10
     print(f"{len(sent)} jobs in {len(arrays)} arrays")
 
     with (plan.folder / "sweep.csv").open() as file:
