@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,17 @@ import yaml
 
 from tests.slurm.lab import PARTITION, Cluster
 from tests.workflow.test_smoke import ROOT, VLP
+from vlp.launch import record
 from vlp.launch.jobs import jobs
 
 pytestmark = pytest.mark.slurm
 
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 TWO = {"tasks_per_node": 2, "nodes": 1, "threads": 1, "memory_gb": 2, "minutes": 10}
 
 
-def chain(results: Path, launch: dict[str, Any], cores: int, **more: Any) -> Path:
-    """Run it into `results`, with shards of the extraction and of the texts."""
+def command(results: Path, launch: dict[str, Any], cores: int, **more: Any) -> list[str]:
+    """The chain into `results`, with shards of the extraction and of the texts."""
     changes = {
         "results": str(results),
         "launch": launch,
@@ -31,9 +34,13 @@ def chain(results: Path, launch: dict[str, Any], cores: int, **more: Any) -> Pat
     }
     override = results.parent / f"{results.name}.yaml"
     override.write_text(yaml.safe_dump(changes))
-    command = [str(VLP / "snakemake"), "--profile", "workflow/profiles/default", "--nolock", f"--cores={cores}"]
-    command += ["--configfile", "configs/smoke.yaml", str(override)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    snakemake = [str(VLP / "snakemake"), "--profile", "workflow/profiles/default", "--nolock", f"--cores={cores}"]
+    return [*snakemake, "--configfile", "configs/smoke.yaml", str(override)]
+
+
+def chain(results: Path, launch: dict[str, Any], cores: int, **more: Any) -> Path:
+    words = command(results, launch, cores, **more)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return results / "smoke"
 
@@ -77,3 +84,31 @@ def test_two_nodes_give_the_bits_of_this_host(slurm: Cluster, local: Path, tmp_p
     found = chain(tmp_path / "results", on_the_cluster(2, 1), 8, reuse={"data": str(local)})
     assert same_files(local, found, "models/*/model.safetensors") == 5
     assert (found / "results.csv").read_bytes() == (local / "results.csv").read_bytes()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_workflow_that_ends_leaves_its_job_or_cancels_it(
+    slurm: Cluster, local: Path, tmp_path: Path, end: signal.Signals
+) -> None:
+    """SIGKILL of snakemake alone: the next one takes the job over. Ctrl-C cancels it: the next one sends another."""
+    results = tmp_path / "results"
+    run_dir = results / "smoke" / "runs" / "stage1"
+    words = command(results, on_the_cluster(1, 2), 2, reuse={"data": str(local)})
+    words += ["--until", "stage1"]
+
+    def start() -> subprocess.Popen[bytes]:
+        log = (tmp_path / "log").open("ab")
+        return subprocess.Popen(words, cwd=ROOT, env=os.environ | ENVIRONMENT, stdout=log, stderr=log)
+
+    first = start()
+    slurm.wait_for("the job", lambda: (found := record.read(run_dir)) and found.status == "sent", 120)
+    sent = record.read(run_dir)
+    assert sent is not None and sent.job is not None
+    first.send_signal(end)
+    assert first.wait(60) != 0
+    if end == signal.SIGINT:
+        slurm.wait_for("the end of the job", lambda: slurm.state(sent.job or "") == "CANCELLED", 30)
+    assert start().wait(300) == 0, (tmp_path / "log").read_text()[-3000:]
+    last = record.read(run_dir)
+    assert last is not None and (last.token == sent.token) == (end == signal.SIGKILL)
+    assert same_files(local, results / "smoke", "models/stage1/model.safetensors") == 1
