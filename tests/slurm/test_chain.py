@@ -98,13 +98,17 @@ def test_a_workflow_that_ends_leaves_its_job_or_cancels_it(
 
     def start() -> subprocess.Popen[bytes]:
         log = (tmp_path / "log").open("ab")
-        return subprocess.Popen(words, cwd=ROOT, env=os.environ | ENVIRONMENT, stdout=log, stderr=log)
+        environment = os.environ | ENVIRONMENT
+        return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
 
     first = start()
     slurm.wait_for("the job", lambda: (found := record.read(run_dir)) and found.status == "sent", 120)
     sent = record.read(run_dir)
     assert sent is not None and sent.job is not None
-    first.send_signal(end)
+    if end == signal.SIGINT:  # a terminal sends it to all that the workflow has started
+        os.killpg(first.pid, end)
+    else:
+        first.send_signal(end)
     assert first.wait(60) != 0
     if end == signal.SIGINT:
         slurm.wait_for("the end of the job", lambda: slurm.state(sent.job or "") == "CANCELLED", 30)
