@@ -13,7 +13,7 @@ from vlp.cli import report as cli
 from vlp.config import Experiment, load, provenance
 from vlp.errors import InputError
 from vlp.files import sha256
-from vlp.report import gallery, html, ledger, results
+from vlp.report import costs, gallery, html, ledger, results
 from vlp.tracking import journal as journals
 from vlp.tracking import track
 
@@ -153,7 +153,7 @@ def test_missing_files_are_named(made: Experiment, tmp_path: Path) -> None:
         html.render(made, tmp_path / "results.csv", tmp_path / "costs.csv", tmp_path / "statistics.json")
     (tmp_path / "costs.csv").write_text("a\n1\n")
     with pytest.raises(InputError, match="the columns are not rule"):
-        html.read_costs(tmp_path / "costs.csv")
+        costs.read(tmp_path / "costs.csv")
 
 
 def test_sizes_and_durations() -> None:

@@ -9,7 +9,7 @@ from vlp.config import Experiment
 from vlp.errors import InputError
 from vlp.files import sha256
 from vlp.regions.store import RegionStore
-from vlp.report import results, statistics
+from vlp.report import costs, results, statistics
 
 
 def _collect(made: Experiment, folder: Path | None = None) -> list[results.Row]:
@@ -125,10 +125,10 @@ def test_missing_and_bad_predictions_are_named(made: Experiment, tmp_path: Path)
 
 
 def test_costs_and_statistics(made: Experiment) -> None:
-    costs = {row["rule"]: row for row in results.costs(made.folder)}
-    assert costs["stage1"]["samples_per_second"] == "205.000" and costs["stage1"]["status"] == "FINISHED"
-    assert float(costs["stage1"]["peak_memory_mb"]) > 1
-    assert costs["stage1"]["data_wait"] == "0.00500" and costs["stage1"].keys() == set(results.COST_COLUMNS)
+    spent = {row["rule"]: row for row in costs.collect(made.folder)}
+    assert spent["stage1"]["samples_per_second"] == "205.000" and spent["stage1"]["status"] == "FINISHED"
+    assert float(spent["stage1"]["peak_memory_mb"]) > 1
+    assert spent["stage1"]["data_wait"] == "0.00500" and spent["stage1"].keys() == set(costs.COLUMNS)
     found = statistics.collect(
         made,
         made.folder / "tables",

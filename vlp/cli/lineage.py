@@ -29,11 +29,12 @@ def command(
         if row > len(rows):
             raise InputError(file, f"has {len(rows)} rows.", f"Name one from 1 to {len(rows)}.", row=row)
         number = rows[row - 1]
+        own = min(other.seed for other in rows if other.key == number.key)
         print(
             f"{number.task} {number.metric} = {number.value:.2f}  ({number.variant}, {number.stage}, {number.dataset}, "
             f"{number.split}, {number.protocol}; n {number.n:,}, seed {number.seed})\n"
         )
-        wanted = folder / results.source(number)
+        wanted = folder / results.source(number, own)
     known = lines.steps(folder)
     found = lines.trace(known, folder, file)[:1] if row is not None else []
     found += [step for step in lines.trace(known, folder, wanted) if step not in found]

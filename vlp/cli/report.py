@@ -29,7 +29,9 @@ def results(
 ) -> None:
     """Evaluate every prediction that the config asks for: one row per number, with interval, chance and blind."""
     from vlp.files import write_json
+    from vlp.report import costs as spent
     from vlp.report import results as rows
+    from vlp.report import seeds
     from vlp.report import statistics as counts
     from vlp.tracking import track
 
@@ -48,11 +50,11 @@ def results(
         detector = here.place("detector/detector.safetensors")
         found = rows.collect(here, predictions, quality, models, tables, store, detector, leaks, limits)
         rows.write(out, found)
-        rows.write_costs(costs, rows.costs(here.folder))
+        spent.write(costs, spent.collect(here.folder))
         write_json(statistics, counts.collect(here, tables, quality, store))
-        for row in found:
+        for row in seeds.fold(found):
             run.metric(f"{row.task}/{row.variant}/{row.stage}/{row.split}/{row.protocol}/{row.metric}", row.value)
-    _print(found)
+    _print(seeds.fold(found))
 
 
 def _print(found: list) -> None:
@@ -60,13 +62,13 @@ def _print(found: list) -> None:
     from rich.table import Table
 
     table = Table("task", "variant", "stage", "split", "metric", *_NUMBERS, "n", box=None)
-    for row in sorted(found, key=lambda r: (r.key, r.seed)):
-        numbers = ["" if v is None else f"{v:.2f}" for v in (row.value, row.chance, row.blind)]
+    for row in sorted(found, key=lambda r: r.key):
+        numbers = ["" if v is None else f"{v:.2f}" for v in (row.value, row.sd, row.chance, row.blind)]
         table.add_row(row.task, row.variant, row.stage, row.split, row.metric, *numbers, f"{row.n:,}")
     Console(width=150).print(table)
 
 
-_NUMBERS = ("value", "chance", "blind")
+_NUMBERS = ("value", "± sd", "chance", "blind")
 
 
 @app.command()

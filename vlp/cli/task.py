@@ -12,8 +12,9 @@ from vlp.cli.pretrain import CorpusFile, LeaksFolder, RegionFile, Tables, Vocabu
 
 app = typer.Typer()
 
-TaskName = Annotated[str, typer.Option("--task", help="retrieval, vqa, entailment or grounding.")]
+TaskName = Annotated[str, typer.Option("--task", help="retrieval, vqa, entailment, grounding or referring.")]
 Variant = Annotated[str, typer.Option(help="full, blind, scratch; pretrained: no fine-tuning.")]
+Seed = Annotated[int | None, typer.Option(help="Of this fine-tuning; the experiment's, if not given.")]
 
 
 @app.command()
@@ -29,9 +30,11 @@ def finetune(
     out: Annotated[Path, typer.Option(help="Model directory to write.")],
     run_dir: Annotated[Path, typer.Option(help="Checkpoints and journal.")],
     leaks: LeaksFolder = None,
+    seed: Seed = None,
     overrides: Overrides = None,
 ) -> None:
     """Fine-tune on train, selecting on val."""
+    from vlp.config import fine_tuning
     from vlp.launch import run as launch
     from vlp.launch import taken
     from vlp.models.directory import publish
@@ -40,9 +43,10 @@ def finetune(
     from vlp.training.inputs import Paths
 
     e = experiment(config, overrides)
-    name = f"{task}.{variant}"
+    chosen = e.seed if seed is None else seed
+    name = fine_tuning(task, variant, chosen, e.seed)
     arguments = {
-        "experiment": e,
+        "experiment": e.model_copy(update={"seed": chosen}),
         "task": task,
         "variant": variant,
         "paths": Paths(tables, corpus, regions, vocabulary, leaks),
@@ -58,7 +62,7 @@ def finetune(
         inputs=inputs,
         outputs={"model": out},
         params=settings.model_dump() if settings else {},
-        tags={"stage": "fine-tuning", "task": task, "variant": variant},
+        tags={"stage": "fine-tuning", "task": task, "variant": variant, "seed": str(chosen)},
         resume=(run_dir / "checkpoints").exists(),
     ) as tracked:
         with tracked.training(run_dir / "journal.jsonl"):
@@ -82,15 +86,19 @@ def predict(
     model: Annotated[Path, typer.Option(help="Model directory.")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
     leaks: LeaksFolder = None,
+    seed: Seed = None,
     overrides: Overrides = None,
 ) -> None:
     """Write the predictions of a model on a split."""
+    from vlp.config import fine_tuning
     from vlp.launch import run_alone, taken
     from vlp.tasks.predict import predict as work
     from vlp.tracking import track
     from vlp.training.inputs import Paths
 
-    e, rule = experiment(config, overrides), f"predict-{task}.{variant}.{split}"
+    e = experiment(config, overrides)
+    chosen = e.seed if seed is None else seed
+    rule = f"predict-{fine_tuning(task, variant, chosen, e.seed)}.{split}"
     folder = e.folder / "runs" / rule
     inputs = {"corpus": corpus, "regions": regions, "tables": tables, "model": model}
     with track(
@@ -99,11 +107,11 @@ def predict(
         inputs=inputs,
         outputs={"predictions": out},
         params={"split": split},
-        tags={"stage": "prediction", "task": task, "variant": variant},
+        tags={"stage": "prediction", "task": task, "variant": variant, "seed": str(chosen)},
     ) as tracked:
         paths = Paths(tables, corpus, regions, vocabulary, leaks)
         arguments = {
-            "experiment": e,
+            "experiment": e.model_copy(update={"seed": chosen}),
             "task": task,
             "variant": variant,
             "split": split,

@@ -1,6 +1,6 @@
 """The experiment as frozen pydantic models: one place for each number."""
 
-from vlp.config.experiment import Experiment
+from vlp.config.experiment import Experiment, fine_tuning
 from vlp.config.load import (
     build,
     current_sources,
@@ -17,6 +17,7 @@ __all__ = [
     "Experiment",
     "build",
     "current_sources",
+    "fine_tuning",
     "json_schema",
     "load",
     "merge",

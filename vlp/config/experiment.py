@@ -32,6 +32,15 @@ REUSED = {
 """Beginning of a path in an experiment's folder -> the part of `reuse` that it belongs to."""
 
 
+def fine_tuning(task: str, variant: str, seed: int, own: int) -> str:
+    """Name of a fine-tuning: of its model, its run, and with the split its predictions; `vqa.full`, `vqa.full-89`.
+
+    Args:
+        own: the experiment's seed, which is not named.
+    """
+    return f"{task}.{variant}" + ("" if seed == own else f"-{seed}")
+
+
 class Experiment(Part):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", json_schema_extra=stated("local"))
     seed: int = Field(default=0, json_schema_extra=stated("local"))
@@ -70,6 +79,11 @@ class Experiment(Part):
         part = REUSED.get(first[0]) or REUSED.get("/".join(first[:2]))
         reused = getattr(self.reuse, part) if part else None
         return (reused or self.folder) / path
+
+    def seeds_of(self, task: str) -> list[int]:
+        """Those that a task is fine-tuned with."""
+        settings = getattr(self.tasks, task)
+        return [self.seed + i for i in range(settings.seeds)]
 
     @property
     def tsv_folders(self) -> dict[str, Path]:

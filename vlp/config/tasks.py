@@ -8,7 +8,9 @@ from vlp.config.base import Part, stated
 from vlp.config.phrases import Lengths
 from vlp.config.training import Optimisation
 
-AFTER_TRAINING = {"variants", "splits", "seen_test_images", "folds", "exhaustive"}
+RUNS = {"variants", "seeds", "splits"}
+"""Which trainings and predictions there are, not what one of them is."""
+AFTER_TRAINING = RUNS | {"seen_test_images", "folds", "exhaustive"}
 
 
 class Task(Part):
@@ -24,6 +26,9 @@ class Task(Part):
     )
     """full: from the pre-trained model; blind: the same with images exchanged between samples, in training and test;
     scratch: without pre-training."""
+    seeds: int = Field(default=1, ge=1, json_schema_extra=stated("ours"))
+    """Fine-tunings of each variant: the first with the experiment's seed, the others with those that follow it. Results
+    of one seed have a bootstrap interval, which says nothing of the spread between fine-tunings."""
     splits: list[Literal["val", "test"]] = Field(default=["test"], min_length=1, json_schema_extra=stated("local"))
     """Splits that results are given of; selection reads val whatever stands here."""
     seen_test_images: Literal["refuse", "mark"] = Field(default="refuse", json_schema_extra=stated("ours"))
@@ -34,6 +39,15 @@ class Task(Part):
     def of_training(self) -> dict[str, Any]:
         """The values that fine-tuning depends on: asking for other results does not train again."""
         return self.model_dump(mode="json", exclude=AFTER_TRAINING)
+
+    @property
+    def of_prediction(self) -> dict[str, Any]:
+        """The values that the predictions of a model depend on."""
+        return self.model_dump(mode="json", exclude=RUNS)
+
+    @property
+    def trainings(self) -> int:
+        return len(self.variants) * self.seeds
 
 
 class Retrieval(Task):

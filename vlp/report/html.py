@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ import yaml
 from markupsafe import Markup
 
 from vlp.config import Experiment, provenance
-from vlp.errors import InputError
 from vlp.files import read_json
-from vlp.report import figures, ledger, paper, published, results
+from vlp.report import costs as spent
+from vlp.report import figures, ledger, paper, published, results, seeds
 from vlp.report.results import Row
 from vlp.tracking import journal as journals
 from vlp.tracking import lineage
@@ -59,11 +58,20 @@ _STAGES = {"stage1": "Stage 1", "stage2": "Stage 2"}
 
 
 @dataclass(frozen=True)
+class Line:
+    row: Row
+    bar: Markup | None
+    """None: not a share."""
+    each: list[Row]
+    """Of a mean over seeds: the row of each."""
+
+
+@dataclass(frozen=True)
 class Section:
     task: str
     title: str
-    groups: list[tuple[str, list[tuple[Row, Markup | None]]]]
-    """Model and split, and its rows with their bars (None: not a share)."""
+    groups: list[tuple[str, list[Line]]]
+    """Model and split, and its lines."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +116,11 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         grades=paper.GRADES,
         comparable=any(row.published is not None for row in rows),
         anchor=anchor,
-        origin=origin,
-        chains=chains(folder, rows),
+        origin=lambda row: origin(row, experiment.seed),
+        seeds=seeds.said(rows),
+        chains=chains(folder, rows, experiment.seed),
         charts=charts(folder),
-        costs=read_costs(costs),
+        costs=spent.read(costs),
         statistics=counted,
         gallery=gallery(experiment, split),
         probed=probed(experiment),
@@ -137,20 +146,20 @@ def anchor(row: Row) -> str:
     return "row-" + re.sub(r"[^a-z0-9]+", "-", "-".join((*row.key, str(row.seed))).lower()).strip("-")
 
 
-def origin(row: Row) -> str:
-    """Id of the place in the page that tells what a row was made of."""
-    return "of-" + re.sub(r"[^a-z0-9]+", "-", results.source(row).lower()).strip("-")
+def origin(row: Row, own: int) -> str:
+    """Id of the place in the page that tells what a row was made of; `own`: the experiment's seed."""
+    return "of-" + re.sub(r"[^a-z0-9]+", "-", results.source(row, own).lower()).strip("-")
 
 
-def chains(folder: Path, rows: Iterable[Row]) -> dict[str, list[lineage.Step]]:
+def chains(folder: Path, rows: Iterable[Row], own: int) -> dict[str, list[lineage.Step]]:
     """`origin` -> the steps behind that file, the nearest first."""
-    known, files = lineage.steps(folder), {origin(row): results.source(row) for row in rows}
+    known, files = lineage.steps(folder), {origin(row, own): results.source(row, own) for row in rows}
     return {name: lineage.trace(known, folder, folder / file) for name, file in sorted(files.items())}
 
 
 def headlines(rows: Iterable[Row], split: str) -> list[tuple[str, Row, Markup]]:
     """The main numbers: title, row, bar; grounding before and after fine-tuning."""
-    kept = sorted(rows, key=lambda row: row.stage != "pre-trained")
+    kept = sorted(seeds.fold(rows), key=lambda row: row.stage != "pre-trained")
     found = []
     for task, metric, title in HEADLINES:
         for row in kept:
@@ -163,12 +172,17 @@ def headlines(rows: Iterable[Row], split: str) -> list[tuple[str, Row, Markup]]:
 
 def sections(rows: Iterable[Row]) -> list[Section]:
     """The results by task, then by model and split, the main model and the test split first."""
+    rows = list(rows)
+    each: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        each.setdefault(row.key, []).append(row)
     found = []
     for task, title in TASKS.items():
-        groups: dict[str, list[tuple[Row, Markup | None]]] = {}
-        for row in sorted((row for row in rows if row.task == task), key=_place):
+        groups: dict[str, list[Line]] = {}
+        for row in sorted((row for row in seeds.fold(rows) if row.task == task), key=_place):
             name = f"{_name(row)}, {row.split} split"
-            groups.setdefault(name, []).append((row, None if _not_a_share(row) else _bar(row)))
+            of = each[row.key] if row.seeds > 1 else []
+            groups.setdefault(name, []).append(Line(row, None if _not_a_share(row) else _bar(row), of))
         if groups:
             found.append(Section(task, title, list(groups.items())))
     return found
@@ -269,19 +283,6 @@ def probed(experiment: Experiment) -> dict[str, Any]:
         "attention": examples.attended(found["attention"], tables, images),
         "embedding": figures.scatter(found["embedding"], EMBEDDED),
     }
-
-
-def read_costs(path: Path) -> list[dict[str, str]]:
-    """Raises InputError: the file is missing or has other columns."""
-    if not Path(path).exists():
-        raise InputError(path, "the costs are missing.", "Make them: vlp report results.")
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        table = csv.DictReader(file)
-        if tuple(table.fieldnames or ()) != results.COST_COLUMNS:
-            raise InputError(
-                path, f"the columns are not {', '.join(results.COST_COLUMNS)}.", "Run vlp report results again."
-            )
-        return list(table)
 
 
 def artefacts(events: Mapping[str, list[journals.Event]]) -> list[dict[str, Any]]:

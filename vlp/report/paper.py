@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vlp.report import published
+from vlp.report import published, seeds
 from vlp.report.results import Row
 
 Grade = Literal["same", "protocol"]
@@ -58,11 +58,11 @@ def tables(rows: Sequence[Row], detector: str | None, tolerances: Mapping[str, f
 
     Args:
         rows: results.csv. A number stands beside the paper's only if task, data set, split, stage, metric and number of
-            items are the same: a miniature never does.
+            items are the same: a miniature never does. Of several seeds it is the mean.
         detector: name of the detector behind the regions; None: published features.
         tolerances: task (or rsum) -> points by which a reproduced number may fall short.
     """
-    rows = [row for row in rows if row.variant == "full"]
+    rows = seeds.fold(row for row in rows if row.variant == "full")
     found = []
     for table in published.tables()["tables"]:
         columns, reasons, lines = table["columns"], {}, []

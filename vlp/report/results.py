@@ -1,4 +1,4 @@
-"""`results.csv`: one tidy row per number; `costs.csv`: what each rule took."""
+"""`results.csv`: one tidy row per number."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlp.config import Experiment
+from vlp.config import Experiment, fine_tuning
 from vlp.errors import InputError
 from vlp.files import read_json, sha256, write_text
 from vlp.report import published
 from vlp.report.seen import DETECTION, UNKNOWN, Marks
-from vlp.tracking import journal as journals
 
 if TYPE_CHECKING:
     from vlp.regions.store import RegionStore
@@ -52,6 +51,11 @@ class Row:
     seen_by_model: str = UNKNOWN
     seen_by_detector: str = UNKNOWN
     """Whether the row's images were trained on; the words are told in `vlp/report/seen.py`."""
+    seeds: int = 1
+    """Fine-tunings that differ in the seed alone: each has its row."""
+    mean: float | None = None
+    sd: float | None = None
+    """Of `value` over these seeds; the sample's standard deviation, None for one seed."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -59,7 +63,7 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-_NUMBERS = ("value", "ci_low", "ci_high", "chance", "blind", "published")
+_NUMBERS = ("value", "ci_low", "ci_high", "chance", "blind", "published", "mean", "sd")
 
 
 def write(path: str | Path, rows: Iterable[Row]) -> None:
@@ -94,21 +98,21 @@ def read(path: str | Path) -> list[Row]:
             try:
                 values: dict[str, Any] = dict(line)
                 values |= {name: float(line[name]) if line[name] else None for name in _NUMBERS}
-                values |= {"value": float(line["value"]), "n": int(line["n"]), "seed": int(line["seed"])}
+                values |= {"value": float(line["value"])} | {name: int(line[name]) for name in ("n", "seed", "seeds")}
                 rows.append(Row(**values))
             except (TypeError, ValueError) as error:
                 raise InputError(path, f"not a result ({error}).", remedy, row=number) from error
     return rows
 
 
-def source(row: Row) -> str:
-    """The file in the experiment's folder that a row was computed from."""
+def source(row: Row, own: int) -> str:
+    """The file in the experiment's folder that a row was computed from; `own`: the experiment's seed."""
     if row.task == "detection":
         return "regions/quality.json"
     if row.task == "data":
         return "tables/summary.json"
     variant = "pretrained" if row.stage == "pre-trained" else row.variant
-    return f"predictions/{row.task}.{variant}.{row.split}.parquet"
+    return f"predictions/{fine_tuning(row.task, variant, row.seed, own)}.{row.split}.parquet"
 
 
 def collect(
@@ -140,16 +144,41 @@ def collect(
         settings = getattr(experiment.tasks, task)
         if settings is None:
             continue
-        variants = [*settings.variants, *(["pretrained"] if task == "grounding" else [])]
-        for split in _splits(Path(predictions), task, variants):
-            rows += _task_rows(
-                experiment, task, variants, split, Path(predictions), Path(models), Path(tables), regions, marks
-            )
+        unturned = ["pretrained"] if task == "grounding" else []
+        names = [fine_tuning(task, v, s, experiment.seed) for v in settings.variants for s in experiment.seeds_of(task)]
+        for split in _splits(Path(predictions), [*names, *(f"{task}.{v}" for v in unturned)]):
+            for seed in experiment.seeds_of(task):
+                variants = [*settings.variants, *(unturned if seed == experiment.seed else [])]
+                rows += _task_rows(
+                    experiment,
+                    task,
+                    variants,
+                    split,
+                    seed,
+                    Path(predictions),
+                    Path(models),
+                    Path(tables),
+                    regions,
+                    marks,
+                )
     rows += _detection_rows(experiment, quality, Path(tables), detector, marks)
     rows += _server_rows(experiment)
     rows += _coverage_rows(experiment, Path(tables))
     rows += [replace(row, seen_by_model="no", seen_by_detector=marks.detector(row.task, row.split)) for row in bounds]
-    return rows
+    return with_spread(rows)
+
+
+def with_spread(rows: Iterable[Row]) -> list[Row]:
+    """The rows with number, mean and standard deviation of those that differ in the seed alone."""
+    values: dict[tuple[str, ...], list[float]] = {}
+    rows = list(rows)
+    for row in rows:
+        values.setdefault(row.key, []).append(row.value)
+    spread = {
+        key: {"seeds": len(v), "mean": stats.fmean(v), "sd": stats.stdev(v) if len(v) > 1 else None}
+        for key, v in values.items()
+    }
+    return [replace(row, **spread[row.key]) for row in rows]
 
 
 def _server_rows(experiment: Experiment) -> Iterator[Row]:
@@ -200,17 +229,18 @@ def _coverage_rows(experiment: Experiment, tables: Path) -> Iterator[Row]:
         yield replace(row, dataset=part["part"])
 
 
-def _splits(predictions: Path, task: str, variants: Sequence[str]) -> list[str]:
+def _splits(predictions: Path, names: Sequence[str]) -> list[str]:
+    """Splits that these models of a task were asked for."""
     found = []
     for split in SPLITS:
-        here = [v for v in variants if (predictions / f"{task}.{v}.{split}.parquet").exists()]
-        if here and set(here) != set(variants):
-            lacking = min(set(variants) - set(here))
-            path = predictions / f"{task}.{lacking}.{split}.parquet"
+        here = [name for name in names if (predictions / f"{name}.{split}.parquet").exists()]
+        if here and set(here) != set(names):
+            lacking = min(set(names) - set(here))
+            path = predictions / f"{lacking}.{split}.parquet"
             raise InputError(path, "the predictions are missing.", "Predict: vlp task predict.")
         found += [split] if here else []
     if not found:
-        path = predictions / f"{task}.{variants[0]}.test.parquet"
+        path = predictions / f"{names[0]}.test.parquet"
         raise InputError(path, "the predictions are missing.", "Predict: vlp task predict.")
     return found
 
@@ -220,6 +250,7 @@ def _task_rows(
     task: str,
     variants: Sequence[str],
     split: str,
+    seed: int,
     predictions: Path,
     models: Path,
     tables: Path,
@@ -229,16 +260,17 @@ def _task_rows(
     from vlp.data.tables import table_path
     from vlp.tasks.evaluation import TABLES, evaluate
 
+    names = {variant: fine_tuning(task, variant, seed, experiment.seed) for variant in variants}
     measures = {
-        variant: evaluate(task, predictions / f"{task}.{variant}.{split}.parquet", tables, regions)
-        for variant in variants
+        variant: evaluate(task, predictions / f"{name}.{split}.parquet", tables, regions)
+        for variant, name in names.items()
     }
     blind = {(m.protocol, m.metric): m.value for m in measures.pop("blind", [])}
     data = sha256(table_path(tables, TABLES[task]))  # images.parquet is left out: it holds paths of this machine
     for variant, found in measures.items():
         pretrained = variant == "pretrained"
         stage2 = experiment.start_from or (experiment.reuse.stage2 and experiment.place("models/stage2"))
-        folder = (stage2 or models / "stage2") if pretrained else models / f"{task}.{variant}"
+        folder = (stage2 or models / "stage2") if pretrained else models / names[variant]
         model = folder / "model.safetensors"
         checkpoint = sha256(model) if model.exists() else ""
         seen = marks.model(model.parent, task, split), marks.detector(task, split)
@@ -255,6 +287,7 @@ def _task_rows(
                 checkpoint=checkpoint,
                 data=data,
                 seen=seen,
+                seed=seed,
             )
 
 
@@ -314,6 +347,7 @@ def _row(
     checkpoint: str,
     data: str,
     seen: tuple[str, str] = (UNKNOWN, UNKNOWN),
+    seed: int | None = None,
 ) -> Row:
     settings = getattr(experiment.tasks, task, None)
     dataset = (settings.dataset if settings is not None else None) or experiment.data.name
@@ -336,57 +370,12 @@ def _row(
         blind=blind,
         published=there if variant == "full" else None,
         n=measure.n,
-        seed=experiment.seed,
+        seed=experiment.seed if seed is None else seed,
         checkpoint_sha256=checkpoint,
         data_sha256=data,
         seen_by_model=seen[0],
         seen_by_detector=seen[1],
     )
-
-
-def costs(folder: Path) -> list[dict[str, str]]:
-    """What each recorded rule took, by name of the rule: times and memory differ from run to run.
-
-    `data_wait`: of a training, the share of its last attempt's time in which the step waited for the loader.
-    """
-    rows = []
-    for path in sorted((folder / "journals").glob("*.jsonl")):
-        events = journals.read(path)
-        parts = journals.attempts(events)
-        if not parts or parts[-1][-1]["event"] != "run_end":
-            continue  # at work, as the rule that asks; or killed
-        end, start = parts[-1][-1], parts[-1][0]
-        values = {key: [journals.number(e) for e in events if e.get("key") == key] for key in _COST_METRICS}
-        rate, memory = values["samples_per_second"], [*values["peak_memory_bytes"], end["peak_memory_bytes"]]
-        rows.append(
-            {
-                "rule": start["rule"],
-                "status": end["status"],
-                "attempts": str(len(parts)),
-                "wall_seconds": f"{journals.wall_seconds(events):.3f}",
-                "samples_per_second": f"{stats.median(rate):.3f}" if rate else "",
-                "data_wait": f"{values['data_wait'][-1]:.5f}" if values["data_wait"] else "",
-                "peak_memory_mb": f"{max(memory) / 2**20:.1f}",
-                "threads": str(start["threads"]),
-                "host": start["host"],
-            }
-        )
-    return rows
-
-
-_COST_METRICS = ("samples_per_second", "data_wait", "peak_memory_bytes")
-COST_COLUMNS = (
-    "rule", "status", "attempts", "wall_seconds", "samples_per_second", "data_wait", "peak_memory_mb",
-    "threads", "host",
-)  # fmt: skip
-
-
-def write_costs(path: str | Path, rows: Iterable[dict[str, str]]) -> None:
-    out = io.StringIO(newline="")
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(COST_COLUMNS)
-    table.writerows([row[name] for name in COST_COLUMNS] for row in rows)
-    write_text(path, out.getvalue())
 
 
 def _text(value: Any, name: str) -> str:

@@ -54,6 +54,7 @@ def record(
         sent: the file that was sent, compared with them.
         numbers: metric -> percent, as the server gave it.
         split: the server's name of it (test-dev, test-std).
+        seed: of the fine-tuning, where the predictions do not name it.
 
     Raises:
         InputError: `sent` is not the submission of these predictions, or a number is no percentage.
@@ -67,17 +68,18 @@ def record(
                 predictions, f"{metric}: {value} is no percentage.", "Give what the server says, in percent."
             )
     table = read_predictions(predictions, "vqa")
+    metadata = table.schema.metadata or {}
     made = {
         "task": "vqa",
         "variant": variant,
         "dataset": dataset,
         "split": split,
-        "seed": seed,
+        "seed": int(metadata[b"seed"]) if b"seed" in metadata else seed,
         "numbers": dict(numbers),
         "n": table.num_rows,
         "predictions_sha256": sha256(predictions),
         "submission_sha256": hashlib.sha256(body).hexdigest(),
-        "checkpoint_sha256": ((table.schema.metadata or {}).get(b"checkpoint_sha256") or b"").decode(),
+        "checkpoint_sha256": (metadata.get(b"checkpoint_sha256") or b"").decode(),
     }
     key = ("variant", "split", "predictions_sha256")
     others = [r for r in recorded(folder) if any(r[k] != made[k] for k in key)]

@@ -14,6 +14,7 @@ from vlp.errors import InputError
 from vlp.files import write_text
 from vlp.report import results
 from vlp.report.results import Row
+from vlp.report.seeds import fold
 
 COLUMNS = {
     "RSUM": ("retrieval", "fine-tuned", "RSUM"),
@@ -109,10 +110,10 @@ def collect(
 
 
 def _values(path: Path) -> dict[tuple[str, str, str, str, str], float]:
-    """(stage, task, split, protocol, metric) -> value, of the main model."""
+    """(stage, task, split, protocol, metric) -> value, of the main model; of several seeds of fine-tuning the mean."""
     if not path.exists():
         raise InputError(path, "the run has no results.", "Run the sweep again: it makes what is missing.")
-    return {_key(r): r.value for r in results.read(path) if r.variant == "full" and r.task != "detection"}
+    return {_key(r): r.value for r in fold(results.read(path)) if r.variant == "full" and r.task != "detection"}
 
 
 def _key(row: Row) -> tuple[str, str, str, str, str]:

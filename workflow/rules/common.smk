@@ -12,6 +12,7 @@ from snakemake.utils import validate
 from vlp.config import (
     build,
     current_sources,
+    fine_tuning,
     json_schema,
     read_yaml,
     resolve_extends,
@@ -141,13 +142,24 @@ def model_of(wildcards):
     """The model that a prediction reads."""
     if wildcards.variant == "pretrained":
         return PRETRAINED
-    return at(f"models/{wildcards.task}.{wildcards.variant}/{MODEL}")
+    return at(f"models/{wildcards.task}.{wildcards.variant}{wildcards.again}/{MODEL}")
 
 
 def training_of(wildcards):
     """The part of a task's config that its fine-tuning depends on, for `params`."""
     settings = getattr(EXPERIMENT.tasks, wildcards.task)
     return json.dumps(settings.of_training, sort_keys=True)
+
+
+def prediction_of(wildcards):
+    """The part of a task's config that its predictions depend on, for `params`."""
+    settings = getattr(EXPERIMENT.tasks, wildcards.task)
+    return json.dumps(settings.of_prediction, sort_keys=True)
+
+
+def seed_of(wildcards):
+    """The option for a fine-tuning with another seed than the experiment's."""
+    return f"--seed {wildcards.again[1:]}" if wildcards.again else ""
 
 
 def threads_of(kind):
@@ -170,4 +182,5 @@ def processes(kind):
 wildcard_constraints:
     task="|".join(["retrieval", "vqa", "entailment", "grounding", "referring"]),
     variant="full|blind|scratch|pretrained",
+    again=r"(-\d+)?",
     split="val|test",

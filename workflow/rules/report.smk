@@ -1,9 +1,15 @@
 # Predictions to results, results to the report.
-PREDICTIONS = [
-    at(f"predictions/{task}.{variant}.{split}.parquet")
+NAMES = [
+    (task, fine_tuning(task, variant, seed, EXPERIMENT.seed))
     for task in TASKS
+    for variant in VARIANTS[task]
+    for seed in EXPERIMENT.seeds_of(task)
+]
+NAMES += [(task, f"{task}.pretrained") for task in TASKS if task == "grounding"]
+PREDICTIONS = [
+    at(f"predictions/{name}.{split}.parquet")
+    for task, name in NAMES
     for split in SETTINGS["tasks"][task]["splits"]
-    for variant in VARIANTS[task] + (["pretrained"] if task == "grounding" else [])
 ]
 
 

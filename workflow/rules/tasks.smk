@@ -8,9 +8,9 @@ rule finetune:
         expand(at("tables/{table}.parquet"), table=TABLES),
         init=PRETRAINED,
     output:
-        at(f"models/{{task}}.{{variant}}/{MODEL}"),
+        at(f"models/{{task}}.{{variant}}{{again}}/{MODEL}"),
     log:
-        at("logs/finetune-{task}.{variant}.log"),
+        at("logs/finetune-{task}.{variant}{again}.log"),
     conda:
         "../../envs/vlp.yaml"
     threads: threads_of("finetuning")
@@ -22,10 +22,11 @@ rule finetune:
         task=training_of,
         init=subpath(input.init, parent=True),
         model=subpath(output[0], parent=True),
-        run=at("runs/{task}.{variant}"),
+        run=at("runs/{task}.{variant}{again}"),
+        again=seed_of,
     shell:
         "{params.vlp} task finetune --task {wildcards.task} --variant {wildcards.variant} --config {params.config} {params.inputs} "
-        "--init {params.init} --out {params.model} --run-dir {params.run} > {log} 2>&1"
+        "--init {params.init} --out {params.model} --run-dir {params.run} {params.again} > {log} 2>&1"
 
 
 rule predict:
@@ -36,17 +37,19 @@ rule predict:
         expand(at("tables/{table}.parquet"), table=TABLES),
         model=model_of,
     output:
-        at("predictions/{task}.{variant}.{split}.parquet"),
+        at("predictions/{task}.{variant}{again}.{split}.parquet"),
     log:
-        at("logs/predict-{task}.{variant}.{split}.log"),
+        at("logs/predict-{task}.{variant}{again}.{split}.log"),
     conda:
         "../../envs/vlp.yaml"
     threads: threads_alone("prediction", SETTINGS["launch"]["cpu_threads"])
     params:
         **CALL,
         inputs=WATCHED,
-        part=part("tasks.{task}", "launch.cpu_threads"),
+        part=part("launch.cpu_threads"),
+        task=prediction_of,
         model=subpath(input.model, parent=True),
+        again=seed_of,
     shell:
         "{params.vlp} task predict --task {wildcards.task} --variant {wildcards.variant} --split {wildcards.split} "
-        "--config {params.config} {params.inputs} --model {params.model} --out {output} > {log} 2>&1"
+        "--config {params.config} {params.inputs} --model {params.model} --out {output} {params.again} > {log} 2>&1"
