@@ -84,7 +84,7 @@ def test_dry_run_shows_the_whole_chain_before_anything_is_fetched(name: str, tmp
         if len(line.split()) == 2 and line.split()[1].isdecimal()
     }
     assert set(listed) >= RULES
-    assert listed["finetune"] == 2 * 4
+    assert listed["finetune"] == 2 * 4 * 3  # variants, tasks, seeds
     told = [line for line in shown.stderr.splitlines() if "not on disk" in line]
     assert any("raw data not on disk: data/coco/" in line for line in told)
     assert any("region features not on disk: data/vinvl/coco/features.tsv" in line for line in told)
