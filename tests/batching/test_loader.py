@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.models.tiny import batch
 from vlp.batching.batch import Batch, Targets
-from vlp.batching.loader import MOST_WORKERS, ahead, workers
+from vlp.batching.loader import MOST_WORKERS, ahead, early, workers
 from vlp.errors import InputError
 
 
@@ -42,6 +42,13 @@ def test_batches_are_those_of_their_steps(processes: int) -> None:
                 else:
                     assert type(one) is type(other)
     assert makers == {os.getpid()} if not processes else len(makers) == 2 and os.getpid() not in makers
+
+
+def test_the_first_may_be_made_before() -> None:
+    made = early(load, 3)
+    with ahead(load, 3, 6, 0, pin=False, first=made) as loader:
+        found = list(loader)
+    assert found[0] is made.result() and [int(b[0].words.label_M) for b in found if b[0].words] == [3, 4, 5]
 
 
 @pytest.mark.parametrize("processes", [0, 2])

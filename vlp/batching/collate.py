@@ -98,9 +98,9 @@ class Collator:
     def text_lengths(self, texts: np.ndarray) -> np.ndarray:
         """Words and phrases of each text, capped, without [CLS] and [SEP]."""
         cap = self.lengths
-        phrases = cap.phrases if self.use_phrases else 0
-        pairs = ((len(self.texts.tokens(int(t))), len(self.texts.phrases(int(t)))) for t in texts)
-        return np.array([min(n, cap.words - 2) + min(m, phrases) for n, m in pairs])
+        words, phrases = self.texts.sizes()
+        phrases = np.minimum(phrases, cap.phrases if self.use_phrases else 0)
+        return (np.minimum(words, cap.words - 2) + phrases)[texts]
 
     def text(self, text: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         words = self.texts.tokens(text)[: self.lengths.words - 2].astype(np.int64)

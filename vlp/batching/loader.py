@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -26,21 +26,32 @@ def workers(device: torch.device) -> int:
     return max(1, min(MOST_WORKERS, cores - 1))
 
 
+def early(load: Callable[[int], T], step: int) -> Future[T]:
+    """What `step` needs, made by a thread while the caller is busy; for `ahead`."""
+    pool = ThreadPoolExecutor(1)
+    made = pool.submit(load, step)
+    pool.shutdown(wait=False)
+    return made
+
+
 @contextmanager
-def ahead(load: Callable[[int], T], start: int, end: int, processes: int, pin: bool) -> Iterator[Iterator[T]]:
+def ahead(
+    load: Callable[[int], T], start: int, end: int, processes: int, pin: bool, first: Future[T] | None = None
+) -> Iterator[Iterator[T]]:
     """The batches of the steps `start` to `end` - 1 in their order, whatever makes them.
 
     Args:
         load: what a step needs, a pure function of the step; with `pin` it has `pin_memory`, or is a list of such.
         processes: 0: one thread, one step ahead; else so many forked processes, two steps ahead each.
         pin: in page-locked memory, from which a copy to a GPU runs beside its kernels.
+        first: of `start`, where a thread makes the batches and it was asked for before (`early`).
 
     Raises:
         What `load` raises; from a process as text, with its trace.
     """
     if not processes:
         with ThreadPoolExecutor(1) as pool:
-            yield _by_thread(load, start, end, pool)
+            yield _by_thread(load, start, end, pool, first)
         return
     # Each tensor on its way from a process holds an open file.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -57,8 +68,10 @@ def ahead(load: Callable[[int], T], start: int, end: int, processes: int, pin: b
     yield iter(steps)
 
 
-def _by_thread(load: Callable[[int], T], start: int, end: int, pool: ThreadPoolExecutor) -> Iterator[T]:
-    waiting = pool.submit(load, start) if start < end else None
+def _by_thread(
+    load: Callable[[int], T], start: int, end: int, pool: ThreadPoolExecutor, first: Future[T] | None
+) -> Iterator[T]:
+    waiting = first or (pool.submit(load, start) if start < end else None)
     for step in range(start, end):
         assert waiting is not None
         batches = waiting.result()

@@ -49,8 +49,12 @@ class Layout:
 
 @lru_cache(maxsize=2)
 def permutation(num_samples: int, seed: int, epoch: int) -> np.ndarray:
-    """The samples of an epoch in their drawn order; read only. Kept, since that of millions takes a step's time."""
-    order = generator(seed, ORDER, epoch).permutation(num_samples)
+    """The samples of an epoch in their drawn order, int32; read only.
+
+    Two are kept, since a batch may span two epochs and that of millions takes many steps' time to draw. So a step costs
+    the same whatever the number of samples, and each process that makes batches holds 8 bytes a sample.
+    """
+    order = generator(seed, ORDER, epoch).permutation(num_samples).astype(np.int32)
     order.flags.writeable = False
     return order
 

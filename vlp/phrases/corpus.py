@@ -220,6 +220,10 @@ class TextSet:
         """[m, 2] pairs (phrase index, piece index) within the text."""
         return self._part("phrase_words", "phrase_word_offsets", i)
 
+    def sizes(self) -> tuple[_Ints, _Ints]:
+        """[n], [n] word pieces and phrases of each text, uncapped."""
+        return np.diff(self._arrays["token_offsets"]), np.diff(self._arrays["phrase_offsets"])
+
     def _part(self, values: str, offsets: str, i: int) -> _Ints:
         if not 0 <= i < len(self.ids):
             raise IndexError(f"text {i} of {len(self.ids)}")

@@ -16,6 +16,8 @@ from vlp.errors import VlpError
 from vlp.training.schedule import optimiser
 
 BUCKET = 5_000_000
+PERSISTENT = 100_000
+"""With ZeRO 3 smaller parameters stay whole on every rank: gathering them would cost more than it saves."""
 
 
 def deepspeed_config(o: Optimisation, world_size: int, universal: bool = False) -> dict[str, Any]:
@@ -31,6 +33,7 @@ def deepspeed_config(o: Optimisation, world_size: int, universal: bool = False) 
             "contiguous_gradients": True,
             "reduce_bucket_size": BUCKET,
             "allgather_bucket_size": BUCKET,
+            "stage3_param_persistence_threshold": PERSISTENT,
         },
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
@@ -112,6 +115,20 @@ def initialise(module: nn.Module, o: Optimisation, universal: bool = False) -> A
             f"precision {o.precision}: DeepSpeed does not do it on this device. Use bf16 or fp32."
         ) from error
     return engine
+
+
+def gather(engine: Any, whole: nn.Module) -> None:
+    """Copy all parameters to `whole`, a module of the same ones that DeepSpeed does not know. Every rank calls this.
+
+    With ZeRO 3 a rank holds its share of each, and only the engine's own passes see them whole.
+    """
+    import deepspeed
+
+    parameters = list(engine.module.parameters())
+    whole.to(engine.device, parameters[0].dtype)
+    with torch.no_grad(), deepspeed.zero.GatheredParameters(parameters):
+        for ours, theirs in zip(whole.parameters(), parameters, strict=True):
+            ours.copy_(theirs)
 
 
 def load(engine: Any, folder: Path, tag: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from vlp.batching.batch import Batch
-from vlp.batching.loader import ahead, workers
+from vlp.batching.loader import ahead, early, workers
 from vlp.batching.order import DROPOUT, Layout, generator, grouped_indices
 from vlp.config.training import Optimisation
 from vlp.errors import ConfigError, Preempted, VlpError
@@ -27,10 +28,10 @@ from vlp.training.best import Best, Selection
 from vlp.training.checkpoint import MANIFEST, TAG, Checkpoints, Found
 from vlp.training.contrast import Cached, Contrasting, cache
 from vlp.training.counts import total_loss
-from vlp.training.engine import initialise, load
+from vlp.training.engine import gather, initialise, load
 from vlp.training.guards import NotFinite, Spikes, out_of_memory
 from vlp.training.memory import keep_freed
-from vlp.training.meter import Meter, peak_memory, peak_rate, shown
+from vlp.training.meter import Meter, line, peak_memory, peak_rate
 from vlp.training.schedule import learning_rate, steps
 from vlp.training.signals import StopRequest, first_of
 from vlp.training.watchdog import Watchdog
@@ -73,8 +74,8 @@ def train(
         fingerprint: digest of all that the result depends on; checkpoints of another one are not used.
 
     Returns:
-        steps, seconds, samples_per_second, peak_memory_bytes, checkpoint_seconds, skipped_steps; with `selection` also
-        best_step and best_score.
+        steps, seconds, samples_per_second, data_wait, peak_memory_bytes, checkpoint_seconds, skipped_steps; with
+        `selection` also best_step and best_score.
 
     Raises:
         Preempted: SIGUSR2 or SIGTERM reached a rank; all of them have saved.
@@ -128,7 +129,9 @@ class Training:
         selection: Selection | None,
     ) -> None:
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        self.module, self.model, self.source, self.o = step_module, model, source, o
+        self.whole, self.model, self.source, self.o = step_module, model, source, o
+        # ZeRO 3 takes the weights of what it trains away: `whole`, with `model` in it, gets them when it is asked for.
+        self.module = copy.deepcopy(step_module) if o.zero_stage == 3 else step_module
         self.run_dir, self.seed, self.selection = run_dir, seed, selection
         self.layout = Layout(o.batch_size, self.world, o.accumulation)
         _check(self.layout, o, step_module)
@@ -139,11 +142,15 @@ class Training:
             run_dir / "checkpoints", fingerprint, o.keep_checkpoints, o.keep_every, self._journal_checkpoint
         )
         found = self.checkpoints.find()
-        self.engine = initialise(step_module, o, found is not None and not self._same_ranks(found))
+        self.step = self.shift = 0
+        if found is not None:
+            self.step, self.shift = int(found.manifest["step"]), int(found.manifest["state"]["shift"])
+        # The first batch is made while the engine is. Not beside a GPU: processes that are forked make it there.
+        self.first = None if torch.cuda.is_available() else early(self._load, self.step + self.shift)
+        self.engine = initialise(self.module, o, found is not None and not self._same_ranks(found))
         self.device = self.engine.device
         if self.device.type == "cpu":
             keep_freed()
-        self.step = self.shift = 0
         if self.rank == 0:
             self.checkpoints.tidy()
             if found is None:
@@ -158,23 +165,24 @@ class Training:
         self.watch = Watchdog(run_dir / "watchdog", self.rank, self.world, 60 * o.hang_minutes)
         self.not_finite = NotFinite(run_dir / "not-finite", o.skip_limit, self.rank)
         self.spikes = Spikes(o.spike_factor)
-        self.meter = Meter(step_module, self.world, peak_rate(self.device, o.precision))
-        self.log = Log(self.total, o.batch_size, self.step)
+        self.meter = Meter(step_module, self.world, o.batch_size, peak_rate(self.device, o.precision))
         self.began = self.saved = time.monotonic()
 
     # -- the loop -----------------------------------------------------------------------------------------------
     def run(self) -> dict[str, Any]:
         points = self.selection.points(self.total) if self.selection else set()
         self.module.train()
+        self.whole.train()
         with self.stop, self.watch:
             while self.step < self.total:
                 self._run_until_spike(points)
-        self.module.eval()
+        self._gather()
+        self.whole.eval()
         self.checkpoints.close()
         result = {
             "steps": self.total,
             "seconds": time.monotonic() - self.began,
-            "samples_per_second": self.log.samples_per_second(self.total),
+            **self.meter.whole(),
             "peak_memory_bytes": peak_memory(),
             "checkpoint_seconds": self.checkpoints.seconds,
             "skipped_steps": self.not_finite.total,
@@ -184,7 +192,9 @@ class Training:
     def _run_until_spike(self, points: set[int]) -> None:
         """To the end; or to a spike, after which the batches that were made ahead are not those that come next."""
         first, end = self.step + self.shift, self.total + self.shift
-        with ahead(self._load, first, end, workers(self.device), self.device.type == "cuda") as loader:
+        processes, pin = workers(self.device), self.device.type == "cuda"
+        made, self.first = self.first, None
+        with ahead(self._load, first, end, processes, pin, made) as loader:
             for number in range(first, end):
                 agreed = self._step(self._wait(loader))
                 if self.spikes.seen(agreed.losses["loss"]) and self._roll_back(number, agreed.losses["loss"]):
@@ -251,9 +261,10 @@ class Training:
     def _cached(self, work: Work, batches: Sequence[Batch]) -> list[Cached]:
         if not self.o.embedding_cache:
             return []
-        assert isinstance(self.module, Contrasting)
+        self._gather()
+        assert isinstance(self.whole, Contrasting)
         seed = lambda part: self._seed_dropout(work.number, part)  # noqa: E731
-        return cache(self.module, batches, self.layout, self.rank, seed)
+        return cache(self.whole, batches, self.layout, self.rank, seed)
 
     def _agree(self, totals: dict[str, Tensor], targets: dict[str, Tensor]) -> Agreed:
         """The step's planned wait for the device: losses, and what any rank wants."""
@@ -282,22 +293,29 @@ class Training:
         if self.journal and (self.step % self.o.log_every == 0 or self.step == self.total):
             fence.check()
             values = losses | {"learning_rate": learning_rate(self.o, self.step - 1, self.total)}
-            values |= self.log.rates(self.step) | self.meter.rates()
+            values |= self.meter.rates()
             if isinstance(self.module, Contrasting) and self.module.contrasts:
                 values["vsc_negatives"] = float(self._contrasted(self.module) - 1)
             self.journal.metrics(self.step, values)
-            self.log.show(self.step, values)
+            rate = self.meter.whole()["samples_per_second"]
+            print(line(self.step, self.total, values, rate, self.o.batch_size), flush=True)
 
     def _contrasted(self, module: Contrasting) -> int:
         """Pairs that VSC compares with each other."""
         together = 1 if self.o.embedding_cache else self.o.accumulation
         return module.contrast_group or self.o.batch_size // together
 
+    def _gather(self) -> None:
+        """The weights of now are in `whole`."""
+        if self.o.zero_stage == 3:
+            gather(self.engine, self.whole)
+
     def _score(self) -> None:
         assert self.selection is not None
-        self.module.eval()
+        self._gather()
+        self.whole.eval()
         score = self.selection.score()
-        self.module.train()
+        self.whole.train()
         if self.journal:
             self.journal.metrics(self.step, {"val_score": score})
             self.best.offer(self.model, self.step, score)
@@ -357,24 +375,3 @@ def _check(layout: Layout, o: Optimisation, module: nn.Module) -> None:
         raise ConfigError(f"negative_group: {o.negative_group} does not divide the micro-batch of {layout.micro}")
     if o.embedding_cache and not (isinstance(module, Contrasting) and module.contrasts):
         raise ConfigError("embedding_cache: there is no VSC among the losses; leave it out")
-
-
-class Log:
-    """Progress on stdout: step, losses, samples/s and the meter's rates, time left."""
-
-    def __init__(self, total: int, batch_size: int, start: int) -> None:
-        self.total, self.batch_size, self.start, self.began = total, batch_size, start, time.monotonic()
-
-    def samples_per_second(self, step: int) -> float:
-        return (step - self.start) * self.batch_size / max(1e-9, time.monotonic() - self.began)
-
-    def rates(self, step: int) -> dict[str, float]:
-        return {"samples_per_second": self.samples_per_second(step)}
-
-    def show(self, step: int, values: dict[str, float]) -> None:
-        rate = self.samples_per_second(step)
-        left = (self.total - step) * self.batch_size / max(rate, 1e-9)
-        parts = " ".join(f"{k.removeprefix('loss_')} {v:.3f}" for k, v in values.items() if k.startswith("loss"))
-        print(
-            f"step {step}/{self.total}  {parts}  {rate:.0f} samples/s  {shown(values)}  {left:.0f} s left", flush=True
-        )

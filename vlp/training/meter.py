@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -28,24 +29,33 @@ class Counted(Protocol):
 
 
 class Meter:
-    """Of one rank, since its start. Tokens are positions of text, tags and regions: real, and with padding.
+    """Of one rank. Tokens are positions of text, tags and regions: real, and with padding.
 
     Args:
         module: the step module; without `forward_flops` there is no MFU.
+        samples: of a global batch.
         peak: FLOP/s of this rank's device; None: not known, so no MFU.
     """
 
-    def __init__(self, module: object, world: int, peak: float | None) -> None:
+    def __init__(self, module: object, world: int, samples: int, peak: float | None) -> None:
         self._counted = module if isinstance(module, Counted) else None
-        self._world, self._peak = world, peak
+        self._world, self._samples, self._peak = world, samples, peak
         self._began = time.monotonic()
+        self._steps, self._all_waited = 0, 0.0
+        self._anew()
+
+    def _anew(self) -> None:
+        self._since = time.monotonic()
+        self._steps_before = self._steps
         self._waited = self._real = self._padded = self._flops = 0.0
 
     def waited(self, seconds: float) -> None:
         self._waited += seconds
+        self._all_waited += seconds
 
     def saw(self, batches: Sequence[Batch]) -> None:
-        """Batches on the host, before they move to a device: reading them there would make the host wait."""
+        """A step's batches on the host, before they move to a device: reading them there would make the host wait."""
+        self._steps += 1
         for batch in batches:
             s = Sizes.of(batch)
             self._real += s.positions
@@ -55,16 +65,40 @@ class Meter:
                 self._flops += sum(work.values())
 
     def rates(self) -> dict[str, float]:
-        """Tokens per second are of all ranks, as if they did as much as this one; MFU counts useful FLOPs."""
-        seconds = max(1e-9, time.monotonic() - self._began)
+        """Since the last call. Of all ranks, as if they did as much as this one; MFU counts useful FLOPs."""
+        seconds = max(1e-9, time.monotonic() - self._since)
         found = {
+            "samples_per_second": (self._steps - self._steps_before) * self._samples / seconds,
             "real_tokens_per_second": self._real * self._world / seconds,
             "padded_tokens_per_second": self._padded * self._world / seconds,
             "data_wait": self._waited / seconds,
         }
         if self._counted is not None and self._peak is not None:
             found["mfu"] = self._flops / seconds / self._peak
+        self._anew()
         return found | {"memory_bytes": float(peak_memory())}
+
+    def whole(self) -> dict[str, float]:
+        """Since the start."""
+        seconds = max(1e-9, time.monotonic() - self._began)
+        return {
+            "samples_per_second": self._steps * self._samples / seconds,
+            "data_wait": self._all_waited / seconds,
+        }
+
+
+def line(step: int, total: int, values: dict[str, float], samples_per_second: float, batch_size: int) -> str:
+    """What the log says after `step`: each loss, the learning rate, speed, and the time left.
+
+    Args:
+        values: losses, learning rate and `Meter.rates`.
+        samples_per_second: of the whole training, for the time left: it has pauses for validation in it.
+    """
+    losses = " ".join(f"{k.removeprefix('loss_')} {v:.3f}" for k, v in values.items() if k.startswith("loss"))
+    left = (total - step) * batch_size / max(samples_per_second, 1e-9)
+    speed = f"{values['samples_per_second']:.0f} samples/s  {shown(values)}"
+    lr = f"lr {values['learning_rate']:.2e}"
+    return f"step {step}/{total}  {losses}  {lr}  {speed}  {timedelta(seconds=round(left))} left"
 
 
 def shown(values: dict[str, float]) -> str:
