@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.slurm.lab import Cluster
-from tests.slurm.test_chain import ENVIRONMENT
+from tests.slurm.test_chain import environment
 from tests.slurm.use import on_slurm
 from tests.workflow.test_smoke import ROOT, VLP
 from vlp.config.sweep import load
@@ -46,16 +46,19 @@ def test_table_4_as_arrays_of_jobs(slurm: Cluster, tmp_path: Path) -> None:
         return [str(VLP / "vlp"), "sweep", str(SWEEP), "--base", str(base), "--seeds", seeds, "--cores", "6", *more]
 
     def run(*words: str) -> str:
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT)
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=environment())
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
         return done.stdout + done.stderr
 
     with (tmp_path / "log").open("w") as log:
-        first = subprocess.Popen(sweep("1"), cwd=ROOT, stdout=log, stderr=log, env=ENVIRONMENT)
+        first = subprocess.Popen(sweep("1"), cwd=ROOT, stdout=log, stderr=log, env=environment())
         at_work = re.compile(r"stage1-\w{8}/stage1 ")
         slurm.wait_for(
             "a job of stage 1",
-            lambda: any(j.last.status == "sent" and at_work.match(f"{j.rule} ") for j in jobs(plan.folder)),
+            lambda: (
+                first.poll() is not None
+                or any(j.last.status == "sent" and at_work.match(f"{j.rule} ") for j in jobs(plan.folder))
+            ),
             1200,
         )
         cancelled = re.search(r"(\d+) jobs cancelled", run(*sweep("1", "--cancel")))
