@@ -101,6 +101,16 @@ class Stage(Optimisation):
     image, for a joint encoding of the other half more."""
 
 
+class Alignment(Part):
+    """How well tags and phrases find their regions, texts their images, measured on val while a stage trains; it has
+    no effect on the training."""
+
+    every: int = Field(default=500, ge=0, json_schema_extra=stated("ours"))
+    """Steps between two measurements; 0: none."""
+    images: int = Field(default=64, ge=2, json_schema_extra=stated("ours"))
+    """Of val, so many at most."""
+
+
 class Pretraining(Part):
     stage1: Stage | None = None
     """None: one stage only, as merged attention has it."""
@@ -108,3 +118,4 @@ class Pretraining(Part):
     tag_source: Literal["detector", "ground_truth"] = Field(default="detector", json_schema_extra=stated("ours"))
     """ground_truth: an image's annotated classes are its tags, where it is annotated (paper 3.1.2: COCO, OpenImages).
     Tasks always read the detector's."""
+    alignment: Alignment = Alignment()

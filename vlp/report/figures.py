@@ -18,14 +18,27 @@ _DOTS = 12
 """A line of so few points shows each of them."""
 
 
-def curves(series: Mapping[str, Points], unit: str = "step") -> Markup:
-    """A line for each named series of (x, y); long ones are averaged in bins, what is not finite is left out."""
+def curves(
+    series: Mapping[str, Points],
+    unit: str = "step",
+    *,
+    levels: Mapping[str, float] = {},
+    marks: Sequence[tuple[float, str]] = (),
+    most: float | None = None,
+) -> Markup:
+    """A line for each named series of (x, y); long ones are averaged in bins, what is not finite is left out.
+
+    Args:
+        levels: name of a series -> a height to compare it with: a dashed line in its colour.
+        marks: where (x) something begins that has this name.
+        most: the upper end of the y axis; None: as the numbers need it.
+    """
     thinned = {name: thin(points) for name, points in series.items()}
     every = [point for points in thinned.values() for point in points]
     if not every:
         return Markup('<p class="quiet">no points</p>')
     x_ticks = ticks(0.0, max(x for x, _ in every))
-    y_ticks = ticks(min(0.0, *(y for _, y in every)), max(y for _, y in every))
+    y_ticks = ticks(min(0.0, *(y for _, y in every)), max(y for _, y in every) if most is None else most)
     x_low, x_high, y_low, y_high = x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1]
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -43,8 +56,15 @@ def curves(series: Mapping[str, Points], unit: str = "step") -> Markup:
         label = f"{tick:,.0f}" if tick >= 1 or tick == 0 else f"{tick:g}"
         parts.append(f'<text class="tick" x="{x}" y="{HEIGHT - 8}" text-anchor="middle">{label}</text>')
     parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{HEIGHT - 8}" text-anchor="end">{escape(unit)}</text>')
-    for number, points in enumerate(thinned.values()):
+    for begin, name in marks:
+        x, _ = place(begin, y_low)
+        parts.append(f'<line class="mark" x1="{x}" y1="{_TOP}" x2="{x}" y2="{HEIGHT - _BOTTOM}"/>')
+        parts.append(f'<text class="tick" x="{x + 5}" y="{_TOP + 10}">{escape(name)}</text>')
+    for number, (name, points) in enumerate(thinned.items()):
         placed = [place(*point) for point in points]
+        if name in levels:
+            (left, y), (right, _) = place(points[0][0], levels[name]), place(points[-1][0], levels[name])
+            parts.append(f'<line class="level c{number % 4}" x1="{left}" y1="{y}" x2="{right}" y2="{y}"/>')
         path = " ".join(f"{x},{y}" for x, y in placed)
         parts.append(f'<polyline class="line c{number % 4}" points="{path}"/>')
         if len(placed) <= _DOTS:

@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from vlp.config import Experiment, provenance
 from vlp.files import read_json
+from vlp.report import alignment, figures, ledger, paper, published, results, seeds
 from vlp.report import costs as spent
-from vlp.report import figures, ledger, paper, published, results, seeds
 from vlp.report.results import Row
 from vlp.tracking import journal as journals
 from vlp.tracking import lineage
@@ -120,6 +120,7 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         seeds=seeds.said(rows),
         chains=chains(folder, rows, experiment.seed),
         charts=charts(folder),
+        aligned=alignment.charts(experiment),
         costs=spent.read(costs),
         statistics=counted,
         gallery=gallery(experiment, split),

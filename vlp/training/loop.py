@@ -32,6 +32,7 @@ from vlp.training.engine import gather, initialise, load
 from vlp.training.guards import NotFinite, Spikes, out_of_memory
 from vlp.training.memory import keep_freed
 from vlp.training.meter import Meter, line, peak_memory, peak_rate
+from vlp.training.probe import Probe
 from vlp.training.schedule import learning_rate, steps
 from vlp.training.signals import StopRequest, first_of
 from vlp.training.watchdog import Watchdog
@@ -65,6 +66,7 @@ def train(
     seed: int,
     fingerprint: str,
     selection: Selection | None = None,
+    probe: Probe | None = None,
 ) -> dict[str, Any]:
     """Train `model` through `step_module` (batch -> named `LossSum`s); resumes from the newest good checkpoint.
 
@@ -72,16 +74,17 @@ def train(
 
     Args:
         fingerprint: digest of all that the result depends on; checkpoints of another one are not used.
+        probe: what it measures goes to the journal; the training is the same without it.
 
     Returns:
         steps, seconds, samples_per_second, data_wait, peak_memory_bytes, checkpoint_seconds, skipped_steps; with
-        `selection` also best_step and best_score.
+        `selection` also best_step and best_score; with `probe` also probe_seconds.
 
     Raises:
         Preempted: SIGUSR2 or SIGTERM reached a rank; all of them have saved.
         VlpError: too many steps not finite, too many spikes, too little memory, a batch that can not be shared.
     """
-    training = Training(step_module, model, source, o, run_dir, seed, fingerprint, selection)
+    training = Training(step_module, model, source, o, run_dir, seed, fingerprint, selection, probe)
     try:
         return training.run()
     except (RuntimeError, MemoryError) as error:
@@ -127,12 +130,13 @@ class Training:
         seed: int,
         fingerprint: str,
         selection: Selection | None,
+        probe: Probe | None,
     ) -> None:
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.whole, self.model, self.source, self.o = step_module, model, source, o
         # ZeRO 3 takes the weights of what it trains away: `whole`, with `model` in it, gets them when it is asked for.
         self.module = copy.deepcopy(step_module) if o.zero_stage == 3 else step_module
-        self.run_dir, self.seed, self.selection = run_dir, seed, selection
+        self.run_dir, self.seed, self.selection, self.probe = run_dir, seed, selection, probe
         self.layout = Layout(o.batch_size, self.world, o.accumulation)
         _check(self.layout, o, step_module)
         self.lengths = source.lengths
@@ -174,6 +178,8 @@ class Training:
         self.module.train()
         self.whole.train()
         with self.stop, self.watch:
+            if self.step == 0:
+                self._look()
             while self.step < self.total:
                 self._run_until_spike(points)
         self._gather()
@@ -187,6 +193,8 @@ class Training:
             "checkpoint_seconds": self.checkpoints.seconds,
             "skipped_steps": self.not_finite.total,
         }
+        if self.probe:
+            result["probe_seconds"] = self.probe.seconds
         return result | (self.best.restore(self.model) if self.selection else {})
 
     def _run_until_spike(self, points: set[int]) -> None:
@@ -201,6 +209,7 @@ class Training:
                     return
                 self.step += 1
                 self._log(agreed.losses)
+                self._look()
                 if self.step in points:
                     with self.watch.paused():
                         self._score()
@@ -309,6 +318,13 @@ class Training:
         """The weights of now are in `whole`."""
         if self.o.zero_stage == 3:
             gather(self.engine, self.whole)
+
+    def _look(self) -> None:
+        """Every rank measures, for parts of the weights may be with others."""
+        if self.probe is not None and self.probe.due(self.step, self.total):
+            with self.watch.paused():
+                self._gather()
+                self.probe.look(self.whole, self.step, self.journal)
 
     def _score(self) -> None:
         assert self.selection is not None

@@ -17,7 +17,7 @@ from vlp.batching.collate import Collator, add_negative_noise
 from vlp.batching.order import DROPOUT, generator
 from vlp.config import Experiment
 from vlp.config.model import Masking
-from vlp.config.training import Optimisation
+from vlp.config.training import Optimisation, Stage
 from vlp.data.leaks.seen import PRETRAINING, record
 from vlp.errors import InputError
 from vlp.launch import fence
@@ -29,6 +29,7 @@ from vlp.regions import carried
 from vlp.training import checkpoint
 from vlp.training.inputs import Inputs, Paths
 from vlp.training.loop import train
+from vlp.training.probe import Probe
 from vlp.training.schedule import hardness, steps
 from vlp.training.steps import PretrainingStep
 
@@ -138,12 +139,24 @@ def pretrain(
         sorted(inputs.excluded),
     )
     images = inputs.identity(source.images)
-    result = train(step_module, model, source, o, run_dir, seed, fingerprint)
+    result = train(step_module, model, source, o, run_dir, seed, fingerprint, probe=alignment(inputs, model, o))
     lineage = {"init": directory.digest(init) if init else "none"}
     detector = detector or (carried.of(init) if init else None)
     trained = {"objectives": list(o.losses), "tag_source": inputs.tag_source}
     finish(model, out, run_dir, inputs, lineage, trained, detector, Seen(PRETRAINING, images, init))
     return result
+
+
+def alignment(inputs: Inputs, model: Mvptr, o: Stage) -> Probe | None:
+    """What a stage is asked on the way; None: the config wants nothing measured, or val has nothing to measure."""
+    from vlp.tasks.alignment import Alignment
+
+    settings = inputs.experiment.pretraining.alignment
+    if not settings.every:
+        return None
+    cross_modal = bool({"mlm", "itm", "wpg"} & set(o.losses))
+    asked = Alignment(inputs, settings.images, cross_modal=cross_modal, matching="itm" in o.losses)
+    return Probe("alignment", lambda: asked.measure(model), settings.every, asked.about) if asked.levels else None
 
 
 def finish(
