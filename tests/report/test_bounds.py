@@ -11,7 +11,7 @@ from tests.training.tiny_run import experiment
 from vlp.data.tables import write_table
 from vlp.errors import InputError
 from vlp.regions.store import RegionStore, RegionWriter
-from vlp.report.bounds import covered, upper_bounds
+from vlp.report.bounds import ranks, upper_bounds
 from vlp.report.results import read, write
 
 A, B, FAR = [0.0, 0.0, 10.0, 10.0], [20.0, 20.0, 40.0, 40.0], [60.0, 60.0, 70.0, 70.0]
@@ -41,24 +41,22 @@ PHRASES = [
 ]
 
 
-def test_covered_counts(store: RegionStore) -> None:
-    assert covered(store, PHRASES, "any", None) == (
-        [True, True, True, False, False, False],
-        ["t/0"] * 4 + ["t/1", "t/9"],
-    )
-    assert covered(store, PHRASES, "any", 4)[0] == [True, False, True, False, False, False]
-    assert covered(store, PHRASES, "merged", None)[0] == [True, True, False, False, False, False]
+def test_the_place_of_the_best_right_region(store: RegionStore) -> None:
+    none = float("inf")
+    places, images = ranks(store, PHRASES, "any")
+    assert places.tolist() == [0, 4, 0, none, none, none] and images == ["t/0"] * 4 + ["t/1", "t/9"]
+    assert ranks(store, PHRASES, "merged")[0].tolist() == [0, 4, none, none, none, none]
 
 
 def test_rows_of_results(store: RegionStore, tmp_path: Path) -> None:
     write_table(tmp_path / "tables", "phrase_boxes", PHRASES)
     rows = upper_bounds(experiment(), store, tmp_path / "tables")
     got = {row.protocol: (row.value, row.n, row.split) for row in rows}
+    wanted = {"any": (100 * 2 / 6, 50.0), "merged": (100 / 6, 100 * 2 / 6)}
     assert got == {
-        "IoU > 0.5, any box, best 4 regions": (pytest.approx(100 * 2 / 6), 6, "test"),
-        "IoU > 0.5, any box, all regions": (50.0, 6, "test"),
-        "IoU > 0.5, merged box, best 4 regions": (pytest.approx(100 / 6), 6, "test"),
-        "IoU > 0.5, merged box, all regions": (pytest.approx(100 * 2 / 6), 6, "test"),
+        f"IoU > 0.5, {rule} box, {shown}": (pytest.approx(four if "4" in shown else every), 6, "test")
+        for rule, (four, every) in wanted.items()
+        for shown in ("best 4 regions", "best 50 regions", "best 100 regions", "all regions")
     }
     assert all(row.ci_low <= row.value <= row.ci_high for row in rows)  # type: ignore[operator]
     write(tmp_path / "bounds.csv", rows)

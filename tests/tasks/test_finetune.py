@@ -19,12 +19,12 @@ from vlp.errors import InputError
 from vlp.files import read_json, write_json
 from vlp.launch import run
 from vlp.models import directory
-from vlp.tasks import NAMES
-from vlp.tasks.base import Task
+from vlp.tasks import NAMES, make
+from vlp.tasks.base import OTHER, Task, check_unseen
 from vlp.tasks.evaluation import COLUMNS
 from vlp.tasks.finetune import finetune
 from vlp.tasks.predict import predict
-from vlp.training.inputs import Paths
+from vlp.training.inputs import Inputs, Paths
 
 INLINE = Resources(executor="inline", threads=1)
 SETTINGS = {"vqa": {"min_answer_count": 3}, "grounding": {"layer": 1}}
@@ -112,6 +112,23 @@ def test_a_model_that_has_seen_test_images_is_refused_unless_told(
     with pytest.raises(InputError, match="seen 1 of the 3 test images"):
         predict(*e, "test", paths, tmp_path / "mark", tmp_path / "p.parquet")
     predict(*e, "val", paths, tmp_path / "mark", tmp_path / "p.parquet")
+
+
+def test_test_images_of_another_data_set_are_of_no_concern(lab: Paths, start: Path, tmp_path: Path) -> None:
+    paths, model = replace(lab, leaks=tmp_path), tmp_path / "start"
+    images = [{"image_id": f"t/{i:02}", "split": s, "coco_id": f"{i:02}"} for i, s in enumerate(making.SPLITS)]
+    pq.write_table(pa.Table.from_pylist(images, schema=IDENTITY), tmp_path / FILE)
+    shutil.copytree(start, model)
+    used = pa.Table.from_pylist([images[10] | {"split": "train"}], schema=IDENTITY)
+    write_json(
+        model / "inputs.json",
+        read_json(model / "inputs.json") | {"seen": seen.record(model, seen.PRETRAINING, used, None)},
+    )
+    task = make("entailment", Inputs(making.experiment(entailment={}), paths), "full")
+    with pytest.raises(InputError, match="seen 1 of the 3 test images"):
+        check_unseen(task, model)
+    task.splits = np.where(np.asarray(task.collator.texts.image_ids) == "t/10", OTHER, task.splits)
+    check_unseen(task, model)
 
 
 def test_asking_for_other_results_does_not_train_again() -> None:

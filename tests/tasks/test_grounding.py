@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import torch
 
 from tests.tasks import lab as making
-from vlp.data.tables import write_table
+from vlp.data.tables import read_table, write_table
 from vlp.models import directory
 from vlp.regions.store import RegionStore, RegionWriter
 from vlp.report.bounds import upper_bounds
@@ -62,16 +64,41 @@ def test_oracle_regions_score_100_under_both_rules(rule: str, tmp_path: Path) ->
     assert other == pytest.approx(100 / 3)  # the rules differ: only the phrase of one box is right under both
 
 
-def test_the_upper_bound_is_that_of_the_regions_own_figure(lab: Paths, start: Path, tmp_path: Path) -> None:
-    e, store = making.experiment(grounding={"layer": 1}), RegionStore(lab.regions)
-    task = make("grounding", Inputs(e, lab), "full")
+@pytest.fixture(scope="module")
+def crowded(lab: Paths, tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """The lab's images with 120 regions each, and a phrase of two boxes in each test image."""
+    folder, rng = tmp_path_factory.mktemp("crowded"), np.random.default_rng(0)
+    with RegionWriter(folder / "regions.h5", 8, making.SHAPES, {"detector": "none"}) as writer:
+        for image in RegionStore(lab.regions).image_ids:
+            corners = np.sort(rng.uniform(0, 64, (120, 2, 2)), axis=1).reshape(120, 4)
+            writer.add(image, (64, 64), rng.normal(size=(120, 8)), corners, [-1] * 120, np.linspace(1, 0.1, 120))
+    tables = folder / "tables"
+    shutil.copytree(lab.tables, tables)
+    rows = read_table(tables, "phrase_boxes").to_pylist()
+    for row in rows:
+        if row["split"] == "test" and row["boxes"] == [making.BOXES[1]]:
+            row["boxes"] = making.BOXES[:2]
+    write_table(tables, "phrase_boxes", rows)
+    return replace(lab, regions=folder / "regions.h5", tables=tables)
+
+
+@pytest.mark.parametrize("limit", [3, 50, 100])
+def test_the_upper_bound_is_that_of_the_regions_own_figure(
+    limit: int, crowded: Paths, start: Path, tmp_path: Path
+) -> None:
+    """Exactly, for both box rules; and more regions reach more phrases."""
+    lengths = making.experiment(grounding={}).lengths.model_copy(update={"regions": limit}).model_dump()
+    e, store = making.experiment(grounding={"layer": 1, "lengths": lengths}), RegionStore(crowded.regions)
+    task = make("grounding", Inputs(e, crowded), "full")
     pq.write_table(task.predict(directory.load(start).eval(), "test"), tmp_path / "p.parquet")
-    found = {(m.protocol, m.metric): m for m in evaluate("grounding", tmp_path / "p.parquet", lab.tables, store)}
-    own = {r.protocol: r for r in upper_bounds(e, store, lab.tables) if r.split == "test"}
+    found = {(m.protocol, m.metric): m for m in evaluate("grounding", tmp_path / "p.parquet", crowded.tables, store)}
+    own = {r.protocol: r for r in upper_bounds(e, store, crowded.tables) if r.split == "test"}
     for rule in metric.RULES:
         measure = found[f"IoU > 0.5, {rule} box", "upper bound"]
-        row = own[f"IoU > 0.5, {rule} box, best {e.lengths.regions} regions"]
+        row = own[f"IoU > 0.5, {rule} box, best {limit} regions"]
         assert (measure.value, measure.low, measure.high, measure.n) == (row.value, row.ci_low, row.ci_high, row.n)
+        at = [own[f"IoU > 0.5, {rule} box, {n} regions"].value for n in ("best 50", "best 100", "all")]
+        assert 0 < at[0] < at[1] <= at[2]
 
 
 def test_every_reading_is_reported_and_the_best_on_val_is_named(lab: Paths, start: Path, tmp_path: Path) -> None:

@@ -113,8 +113,8 @@ def test_the_target_is_the_best_overlap_with_one_of_the_boxes() -> None:
 
 
 def test_minival_shares_no_image_with_training(lab: Paths) -> None:
-    def task(**own: Any) -> Vqa:
-        made = make("vqa", Inputs(lab_experiment(vqa={"min_answer_count": 1, **own}), lab), "full")
+    def task(variant: str = "full", **own: Any) -> Vqa:
+        made = make("vqa", Inputs(lab_experiment(vqa={"min_answer_count": 1, **own}), lab), variant)
         assert isinstance(made, Vqa)
         return made
 
@@ -126,6 +126,9 @@ def test_minival_shares_no_image_with_training(lab: Paths) -> None:
     assert images(final, "val") == images(task(minival=1), "val")  # fixed, whatever is trained on
     assert images(final, "train") == images(plain, "train") | images(plain, "val") - images(final, "val")
     assert images(final, "test") == images(plain, "test")
+    blind = task("blind", minival=2, train_on_val=True)
+    shown = {split: set(blind.image_ids(blind.rows(split))) for split in ("train", "val")}
+    assert len(shown["val"]) == 2 and not shown["train"] & shown["val"]  # nor the images that it exchanges
     with pytest.raises(ValidationError, match="selection would read what is trained on"):
         config.Vqa(optimisation=OPTIMISATION, train_on_val=True)
     with pytest.raises(InputError, match="val has 3 images, minival wants 9"):

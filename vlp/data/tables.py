@@ -53,7 +53,8 @@ QUESTIONS = pa.schema(
         _SPLIT,
     ]
 )
-"""`answer`: what the data set calls the most frequent of the ten `answers`; the answer list is counted from it."""
+"""`answer`: what the data set calls the most frequent of the ten `answers`; the answer list is counted from it. Where
+only an evaluation server has the answers, `answers` is empty, the types and `answer` are null."""
 ENTAILMENT = pa.schema([("pair_id", _TEXT), ("image_id", _TEXT), ("text", _TEXT), ("label", _TEXT), _SPLIT])
 PHRASE_BOXES = pa.schema(
     [

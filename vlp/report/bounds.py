@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vlp.config import Experiment
 from vlp.data.tables import rows, table_path
@@ -20,33 +21,35 @@ if TYPE_CHECKING:
 
 METHOD = "any"
 """The bound holds for every method that chooses among these regions."""
+PUBLISHED = (50, 100)
+"""Numbers of regions that bounds are given for, whatever the model reads: papers compare at these."""
 
 
-def covered(
-    store: RegionStore, records: Iterable[Mapping[str, Any]], rule: grounding.Rule, limit: int | None
-) -> tuple[list[bool], list[str]]:
-    """Whether some region is right (IoU > 0.5, as in grounding's accuracy) for each phrase [N], and its image [N].
+def ranks(
+    store: RegionStore, records: Iterable[Mapping[str, Any]], rule: grounding.Rule
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Place of the best scored right region (IoU > 0.5, as in grounding's accuracy) of each phrase, from 0 [N]; and the
+    phrase's image [N]. So the best K regions reach a phrase where its place is below K.
 
     Args:
-        records: with image_id and boxes (xyxy, pixels); those without a box are left out, as in the accuracy. An
-            image that is not in the store reaches nothing.
-        limit: the best so many regions of an image, as the model reads them; None: all.
+        records: with image_id and boxes (xyxy, pixels); those without a box are left out, as in the accuracy. No
+            region reaches a phrase whose image is not in the store: infinite, as where none is right.
     """
-    hits, images = [], []
+    places, images = [], []
     for record in records:
         if not record["boxes"]:
             continue
-        image = record["image_id"]
-        reached = image in store and bool(
-            grounding.right(store.regions(image, limit).boxes, record["boxes"], rule).any()
-        )
-        hits.append(reached)
+        image, place = record["image_id"], np.inf
+        if image in store:
+            right = np.flatnonzero(grounding.right(store.regions(image).boxes, record["boxes"], rule))
+            place = float(right[0]) if len(right) else np.inf
+        places.append(place)
         images.append(image)
-    return hits, images
+    return np.array(places), images
 
 
 def upper_bounds(experiment: Experiment, store: RegionStore, tables: Path) -> list[Row]:
-    """Result rows, percent: each box rule, val and test, with the regions that the model reads and with all.
+    """Result rows, percent: each box rule, val and test, with the regions that the model reads, with 50, 100 and all.
 
     Raises:
         InputError: neither val nor test has a phrase with a box.
@@ -55,15 +58,14 @@ def upper_bounds(experiment: Experiment, store: RegionStore, tables: Path) -> li
     lengths = experiment.lengths if task is None or task.lengths is None else task.lengths
     data = sha256(table_path(tables, "phrase_boxes"))
     weights = str(store.facts.get("weights_sha256", ""))
+    limits = {f"best {n} regions": float(n) for n in sorted({lengths.regions, *PUBLISHED})} | {"all regions": np.inf}
     found = []
     for split in SPLITS:
         records = list(rows(tables, "phrase_boxes", split, ["image_id", "boxes"]))
         for rule in grounding.RULES:
-            for limit, shown in ((lengths.regions, f"best {lengths.regions} regions"), (None, "all regions")):
-                hits, images = covered(store, records, rule, limit)
-                if not hits:
-                    continue
-                values = 100.0 * np.array(hits, float)
+            places, images = ranks(store, records, rule)
+            for shown, limit in limits.items() if images else ():
+                values = 100.0 * (places < limit)
                 low, high = bootstrap.interval(values, images)
                 found.append(
                     Row(
@@ -81,7 +83,7 @@ def upper_bounds(experiment: Experiment, store: RegionStore, tables: Path) -> li
                         chance=None,
                         blind=None,
                         published=None,
-                        n=len(hits),
+                        n=len(images),
                         seed=experiment.seed,
                         checkpoint_sha256=weights if len(weights) == 64 else "",  # imported regions: unknown
                         data_sha256=data,

@@ -206,7 +206,7 @@ def _name(row: Row) -> str:
 
 
 def _not_a_share(row: Row) -> bool:
-    not_shares = row.metric.endswith("RSUM") or row.metric == "phrases without box"
+    not_shares = row.metric.endswith("RSUM") or row.protocol == "left out"
     return not_shares or "lost by pruning" in row.protocol
 
 

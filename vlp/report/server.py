@@ -19,14 +19,16 @@ PROTOCOL = "evaluation server"
 def submission(predictions: str | Path) -> bytes:
     """VQA's answers as the server reads them: JSON `[{question_id, answer}]`, in the order of the questions' numbers.
 
+    Where some questions have no answers here, the server asked these, and no others are sent.
+
     Raises:
         InputError: the predictions are not of VQA, or a question's id is no number.
     """
     if (task := task_of(predictions)) != "vqa":
         raise InputError(predictions, f"is of the task {task}; only VQA has a server.", "Name predictions of vqa.")
-    table = read_predictions(predictions, "vqa").select(["question_id", "answer"])
+    rows = read_predictions(predictions, "vqa").select(["question_id", "answer", "answers"]).to_pylist()
     found = []
-    for row in table.to_pylist():
+    for row in [row for row in rows if not row["answers"]] or rows:
         number = row["question_id"].rpartition("/")[2]
         if not number.isdecimal():
             raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -60,6 +61,9 @@ class Task(ABC):
     def prepare(self, model: Mvptr) -> None:  # noqa: B027  (most tasks have nothing to prepare)
         """Initialise the head of a fresh fine-tuning."""
 
+    def adopt(self, said: Mapping[str, Any]) -> None:  # noqa: B027
+        """Take over what the `inputs.json` of a fine-tuned model says of the task, before it predicts."""
+
     @abstractmethod
     def step(self, model: Mvptr) -> torch.nn.Module: ...
 
@@ -98,13 +102,14 @@ class Task(ABC):
         return [self.image_of[int(r)] for r in rows]
 
     def _images(self) -> dict[int, str] | _Own:
-        """Image of each row; with `blind` that of another sample's image of the same split, fixed by the seed."""
+        """Image of each row; with `blind` that of another sample's image of the same split, fixed by the seed: what
+        selects and is tested shares no image with training here either."""
         texts = self.collator.texts
         if not self.blind:
             return _Own(texts.image_ids)
         exchanged: dict[int, str] = {}
         for split in sorted(set(self.splits) - {OTHER}):
-            rows = np.flatnonzero(self.splits == split)
+            rows = self.rows(split)
             images = sorted({texts.image_ids[r] for r in rows})
             if len(images) < 2:
                 raise InputError(f"corpus: {self.texts}", f"{split} has one image.", "`blind` needs at least two.")
@@ -132,14 +137,14 @@ def check_fits(model: Mvptr, inputs: Inputs, folder: Path) -> None:
 
 
 def check_unseen(task: Task, folder: Path) -> None:
-    """Raises InputError: the model of `folder` has seen test images of the task in pre-training, and that is refused.
+    """Raises InputError: the model of `folder` has seen test images of the task, of the data set that it is run on, in
+    pre-training, and that is refused.
 
     Where a model does not say what it has seen nothing is known, and the results say so.
     """
     from vlp.data.leaks import seen
 
-    texts = task.collator.texts
-    tests = {image for image, split in zip(texts.image_ids, texts.splits, strict=True) if split == "test"}
+    tests = {image for image, split in zip(task.collator.texts.image_ids, task.splits, strict=True) if split == "test"}
     images = task.inputs.identity(tests) if tests and task.config.seen_test_images == "refuse" else None
     found = None if images is None else seen.seen(folder, images, {seen.PRETRAINING})
     if not found:

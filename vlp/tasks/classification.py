@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,10 @@ class Vqa(Task):
 
     def describe(self, model: Mvptr) -> dict[str, Any]:
         return super().describe(model) | {"answers": self.answers}
+
+    def adopt(self, said: Mapping[str, Any]) -> None:
+        """The head's rows are the answers of the model's own list, whatever the data at hand would give."""
+        self.answers = list(said["answers"])
 
     def prepare(self, model: Mvptr) -> None:
         encoded = self.inputs.tokenizer(self.answers, add_special_tokens=False)["input_ids"]

@@ -107,7 +107,7 @@ def evaluate(task: str, path: str | Path, tables: str | Path, regions: RegionSto
     if task == "retrieval":
         return list(_retrieval(Path(path), predictions, tables))
     if task == "vqa":
-        return list(_vqa(predictions, tables))
+        return list(_vqa(Path(path), predictions, tables))
     if task == "entailment":
         return list(_entailment(predictions, tables))
     if task == "referring":
@@ -169,10 +169,13 @@ def _check_retrieval(
             raise InputError(path, "the captions table does not know this caption.", _REMEDY, row=caption)
 
 
-def _vqa(predictions: pa.Table, tables: str | Path) -> Iterator[Measure]:
-    """Chance: always the answer that is most frequent in train, overall or for the type."""
+def _vqa(path: Path, predictions: pa.Table, tables: str | Path) -> Iterator[Measure]:
+    """Chance: always the answer that is most frequent in train, overall or for the type. Questions whose answers only
+    an evaluation server has are left out."""
     train = read_table(tables, "questions", "train").select(["answer_type", "answers"]).to_pylist()
-    rows = predictions.to_pylist()
+    rows = [row for row in predictions.to_pylist() if row["answers"]]
+    if not rows:
+        raise InputError(path, "no question has an answer here.", "Send it: vlp results submission, then record.")
     kinds = sorted({row["answer_type"] for row in rows})
     for kind in [None, *kinds]:
         here = [row for row in rows if kind in (None, row["answer_type"])]
@@ -181,6 +184,8 @@ def _vqa(predictions: pa.Table, tables: str | Path) -> Iterator[Measure]:
         chance = None if guess is None else float(np.mean([100 * vqa.accuracy(guess, r["answers"]) for r in here]))
         metric = "accuracy" if kind is None else f"accuracy ({kind})"
         yield _mean("10-annotator accuracy", metric, values, [row["image_id"] for row in here], chance)
+    if without := predictions.num_rows - len(rows):
+        yield Measure("left out", "questions without answers", float(without), None, None, None, predictions.num_rows)
 
 
 def _entailment(predictions: pa.Table, tables: str | Path) -> Iterator[Measure]:

@@ -20,7 +20,7 @@ def predict(
     """Write the predictions of a model on a split; returns what is worth logging."""
     import pyarrow.parquet as pq
 
-    from vlp.files import atomic
+    from vlp.files import atomic, read_json
     from vlp.tasks.metrics.grounding import readings_of
 
     torch.set_num_threads(experiment.launch.cpu_threads)
@@ -28,6 +28,8 @@ def predict(
     job = make(task, inputs, variant)
     model = directory.load(model_dir).float().eval()
     check_fits(model, inputs, model_dir)
+    if variant != "pretrained":
+        job.adopt(read_json(model_dir / "inputs.json"))
     if split == "test":
         check_unseen(job, model_dir)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -35,7 +37,8 @@ def predict(
     table = job.predict(model, split)
     if readings := readings_of(table):
         found["reading"] = readings[0]
-    metadata = {**(table.schema.metadata or {}), "checkpoint_sha256": directory.digest(model_dir)}
+    made = {"checkpoint_sha256": directory.digest(model_dir), "seed": str(experiment.seed)}
+    metadata = {**(table.schema.metadata or {}), **made}
     with atomic(out) as temporary:
         pq.write_table(table.replace_schema_metadata(metadata), temporary)
     return {**found, "rows": table.num_rows}

@@ -212,7 +212,7 @@ def disk(e: Experiment, images: int | None) -> dict[str, float | None]:
     regions = min(REGIONS, e.lengths.regions)
     weights, o = sum(flops.parameters(architecture(e)).values()), e.pretraining.stage2
     per = 12 if o.precision == "fp32" else 14
-    models = 2 + sum(len(t.variants) for t in (getattr(e.tasks, n) for n in type(e.tasks).model_fields) if t)
+    models = 2 + sum(t.trainings for t in (getattr(e.tasks, n) for n in type(e.tasks).model_fields) if t)
     tsv = e.regions.source == "vinvl_tsv"
     return {
         **({"feature files (TSV)": _of(images, regions * (FEATURE + 6) * 4 * 4 / 3)} if tsv else {}),

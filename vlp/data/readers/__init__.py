@@ -56,7 +56,9 @@ FORMATS: dict[str, Format] = {
     "coco_captions": Format(("captions",), coco_captions.ROLES, texts=coco_captions.read),
     "gqa_questions": Format(TEXT_KEYS, gqa.ROLES, gqa.OPTIONAL, texts=gqa.read),
     "visual_genome_questions": Format(TEXT_KEYS, visual_genome.ROLES, visual_genome.OPTIONAL, texts=visual_genome.read),
-    "vqa_v2_questions": Format(("texts",), vqa_v2.TEXT_ROLES, texts=vqa_v2.read_texts),
+    "vqa_v2_questions": Format(
+        ("texts", "questions"), vqa_v2.TEXT_ROLES, texts=vqa_v2.read_texts, annotations=vqa_v2.read_unanswered
+    ),
     "conceptual_captions": Format(("captions",), conceptual_captions.ROLES, texts=conceptual_captions.read),
     "sbu": Format(("captions",), sbu.ROLES, sbu.OPTIONAL, texts=sbu.read),
     "openimages": Format(("captions",), openimages.ROLES, texts=openimages.read),

@@ -1,6 +1,7 @@
 """COCO captions: `{"images": [{id, file_name}], "annotations": [{id, image_id, caption}]}`, one file a split.
 
-Role: `captions`. An image's split is that of the file. Rows are indices in `images` or in `annotations`.
+Role: `captions`. An image's split is that of the file. Rows are indices in `images` or in `annotations`. A file without
+`annotations` lists images alone (`image_info_test2015.json`).
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def read(files: Files) -> list[Entry]:
                 address = record.get("flickr_url")
                 photo = flickr_id(address) if isinstance(address, str) else None
                 of_number[number] = Entry(path, row, names, number, split, origin=Origin(coco_id(name), photo))
-        for row, record in enumerate(list_in(value, path, "annotations")):
+        captioned = "annotations" in value
+        if not captioned:
+            report.note(f"captions: {report.name(path)} lists images without captions")
+        for row, record in enumerate(list_in(value, path, "annotations") if captioned else []):
             with report.record("captions", path, row):
                 number = field(record, "image_id", int)
                 if number not in of_number:

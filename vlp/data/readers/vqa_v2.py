@@ -2,7 +2,8 @@
 
 Roles: `questions` (`{"questions": [{question_id, image_id, question}]}`) and `annotations` (`{"annotations":
 [{question_id, answers: [{answer}], answer_type, question_type, multiple_choice_answer}]}`), one file each or one a
-split. Rows are indices in the questions' list. As texts (`vqa_v2_questions`) only the role `questions` is read.
+split. Rows are indices in the questions' list. As `vqa_v2_questions` only the role `questions` is read: texts, or
+questions whose answers an evaluation server keeps.
 """
 
 from __future__ import annotations
@@ -36,6 +37,25 @@ def read_texts(files: Files) -> list[Entry]:
                 entry = found.setdefault(number, Entry(path, row, (), number, split or ONLY_SPLIT))
                 entry.captions.append(Caption(row, text, f"vqa{key}", QUESTION))
     return list(found.values())
+
+
+def read_unanswered(job: Job) -> Iterator[dict[str, Any]]:
+    """Questions of test images without answers, type or kind; of other images they are of no use and left out."""
+    for _, path in job.files.of("questions"):
+        for row, record in enumerate(read_list(path, "questions")):
+            with job.report.record(job.table, path, row):
+                key = field(record, "question_id", int, str)
+                image = job.images.find(field(record, "image_id", int, str), job.prefix)
+                if image.split != "test":
+                    raise LeftOut("question without answers outside test", f"question {key}")
+                text = text_of(record, "question", "question")
+                own = {"question_id": f"{job.prefix}/{job.once(key)}", "image_id": image.image_id, "text": text}
+                yield {
+                    **own,
+                    **dict.fromkeys(("answer_type", "question_type", "answer")),
+                    "answers": [],
+                    "split": "test",
+                }
 
 
 def read(job: Job) -> Iterator[dict[str, Any]]:
