@@ -1,8 +1,10 @@
-"""`vlp evaluate` as a user calls it."""
+"""`vlp evaluate` and `vlp task` as a user calls them."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.tasks import lab as making
+from vlp.cli import task as tasks
 from vlp.cli.evaluate import app
 from vlp.errors import InputError
 from vlp.files import read_json
@@ -17,6 +20,7 @@ from vlp.models import directory
 from vlp.regions.store import RegionStore
 from vlp.tasks import NAMES, make
 from vlp.tasks.evaluation import evaluate
+from vlp.tracking import journal as journals
 from vlp.training.inputs import Inputs, Paths
 
 
@@ -51,3 +55,33 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
     assert "not a whole Parquet file" in error()
     file.unlink()
     assert "the predictions are missing" in error()
+
+
+def test_each_seed_is_a_fine_tuning_of_its_own(lab: Paths, start: Path, tmp_path: Path) -> None:
+    value = making.experiment(vqa={"min_answer_count": 3, "seeds": 2}).model_dump(mode="json") | {"seed": 4}
+    value |= {"name": "x", "results": str(tmp_path), "launch": {"finetuning": {"executor": "inline", "threads": 1}}}
+    value["tracking"] = {"enabled": False}
+    config, here = tmp_path / "x.json", tmp_path / "x"
+    config.write_text(json.dumps(value))  # JSON is YAML
+    inputs = ("--tables", lab.tables, "--corpus", lab.corpus, "--regions", lab.regions, "--vocabulary", lab.vocabulary)
+
+    def call(command: str, *arguments: Any) -> None:
+        common = (command, "--config", config, "--task", "vqa", "--variant", "blind", *inputs)
+        done = CliRunner().invoke(tasks.app, [str(a) for a in (*common, *arguments)])
+        assert done.exit_code == 0, (done.output, done.exception)
+
+    weights, exchanged = {}, {}
+    for seed, name, option in ((4, "vqa.blind", ()), (5, "vqa.blind-5", ("--seed", 5))):
+        model, run = here / "models" / name, here / "runs" / name
+        call("finetune", "--init", start, "--out", model, "--run-dir", run, *option)
+        predictions = here / "predictions" / f"{name}.test.parquet"
+        call("predict", "--split", "test", "--model", model, "--out", predictions, *option)
+        assert pq.read_schema(predictions).metadata[b"seed"] == str(seed).encode()
+        weights[seed] = directory.digest(model)
+        for rule in (f"finetune-{name}", f"predict-{name}.test"):
+            start_of = journals.read(here / "journals" / f"{rule}.jsonl")[0]
+            assert (start_of["rule"], start_of["tags"]["seed"]) == (rule, str(seed))
+        e = making.experiment(vqa={"min_answer_count": 3}).model_copy(update={"seed": seed})
+        job = make("vqa", Inputs(e, lab), "blind")
+        exchanged[seed] = job.image_ids(job.rows("train"))
+    assert weights[4] != weights[5] and exchanged[4] != exchanged[5]
