@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from vlp.cli import caption
 from vlp.cli.fetch import fetch
 from vlp.cli.leaks import leaks
 from vlp.cli.options import ConfigPath, Overrides, experiment
 
 app = typer.Typer()
+app.add_typer(caption.app)
 app.command()(leaks)
 app.command()(fetch)
 

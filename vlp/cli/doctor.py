@@ -129,11 +129,13 @@ def _named(console: Console, e: Experiment) -> list[str]:
     if e.data.generator is None:
         files = named_files(e)
         try:
-            source_files(e)
+            source_files(e, made=False)
         except InputError as error:
             bad.append(error.file)
-        for place in places(e.data, e.data_root):
+        for place in places(e):
             lacking = [place.root / p for p in place.settings.images if not any(place.root.glob(p))]
+            if place.settings.captioner is not None:
+                lacking += _captioner(place.settings.captioner.model)
             bad += [str(path) for path in lacking]
             given += lacking
     if not files and not given:
@@ -149,6 +151,18 @@ def _named(console: Console, e: Experiment) -> list[str]:
     console.print(table)
     console.print("  [dim]of a file for each split, the readers need one that is there[/]")
     return bad
+
+
+def _captioner(model: str) -> list[Path]:
+    """The model, if it is not on this disk."""
+    from vlp.errors import InputError
+    from vlp.models.local import on_disk
+
+    try:
+        on_disk(model)
+    except InputError:
+        return [Path(model)]
+    return []
 
 
 def _needs(console: Console, e: Experiment, gpus: str | None) -> list[str]:

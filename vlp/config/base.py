@@ -4,6 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+DEVICE = r"^(cpu|cuda(:\d+)?)$"
+"""Pattern of a device's name."""
+
 
 class Part(BaseModel):
     """A frozen part of the config; an unknown key is an error."""

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from vlp.config.base import Part, stated
+from vlp.config.base import DEVICE, Part, stated
 
 
 class Shapes(Part):
@@ -87,6 +87,25 @@ class Exclusion(Part):
     """Data set -> why its pictures are compared by their ids alone, not by looks."""
 
 
+class Captioner(Part):
+    """A transformers model that writes captions of the images, as VinVL's corpus has them for OpenImages."""
+
+    model: str = Field(json_schema_extra=stated("local"))
+    """Its directory, or its name where the hub's cache on this disk holds it."""
+    prompt: str | None = Field(default=None, json_schema_extra=stated("local"))
+    """What a model that needs words beside the image is asked; in a chat it is the user's turn."""
+    max_tokens: int = Field(default=20, ge=1, json_schema_extra=stated("ours"))
+    """Word pieces of a caption at most."""
+    beams: int = Field(default=1, ge=1, json_schema_extra=stated("ours"))
+    """1: greedy."""
+    batch_size: int = Field(default=16, ge=1, json_schema_extra=stated("local"))
+    workers: int = Field(default=2, ge=1, json_schema_extra=stated("local"))
+    """Threads that decode images."""
+    shards: int = Field(default=1, ge=1, json_schema_extra=stated("local"))
+    """Jobs that share the images."""
+    device: str = Field(default="cpu", pattern=DEVICE, json_schema_extra=stated("local"))
+
+
 class DataSet(Part):
     """One data set: its images with their texts, and what is annotated on them."""
 
@@ -100,6 +119,8 @@ class DataSet(Part):
     """Which images there are, in which split, and their texts."""
     texts: Source | None = None
     """Further texts of these images, for pre-training: questions, machine captions."""
+    captioner: Captioner | None = Field(default=None, json_schema_extra=stated("local"))
+    """Writes the `texts`: the experiment captions the images that `captions` lists."""
     questions: Source | None = None
     entailment: Source | None = None
     phrase_boxes: Source | None = None
@@ -139,6 +160,8 @@ class Data(DataSet):
         if sets and self.name not in sets:
             raise ValueError(f"name: {self.name!r} is none of the sets {', '.join(sets)}")
         for name, chosen in (sets or {"": self}).items():
+            if chosen.captioner is not None and chosen.texts is not None:
+                raise ValueError(f"{f'sets.{name}.' if name else ''}captioner: writes the `texts`; name one of the two")
             if chosen.captions is None:
                 raise ValueError(f"{f'sets.{name}.' if name else ''}captions: missing; they say which images there are")
             if "/" in name or "#" in name:
@@ -157,6 +180,7 @@ class Data(DataSet):
             for key, source in (("captions", chosen.captions), ("texts", chosen.texts))
             if source is not None
         }
+        there |= {(name, mark_of("captions_jsonl", "texts")) for name, c in self.each().items() if c.captioner}
         for part in PRESETS[self.corpus] if self.corpus != "available" else ():
             if (part.set, part.mark) not in there:
                 what = f"sets.{part.set}" + (f" with texts of the kind {part.mark!r}" if part.mark else "")

@@ -25,7 +25,9 @@ class Reuse(Part):
 
 
 REUSED = {
-    **dict.fromkeys(("raw", "tables", "detector", "regions", "phrases", "vocabulary", "corpus", "leaks"), "data"),
+    **dict.fromkeys(
+        ("raw", "tables", "detector", "regions", "phrases", "vocabulary", "corpus", "leaks", "captions"), "data"
+    ),
     "models/stage1": "stage1",
     "models/stage2": "stage2",
 }
@@ -84,6 +86,10 @@ class Experiment(Part):
         """Those that a task is fine-tuned with."""
         settings = getattr(self.tasks, task)
         return [self.seed + i for i in range(settings.seeds)]
+
+    def captions_of(self, name: str) -> Path:
+        """What the captioner of the data set `name` writes."""
+        return self.place(f"captions/{name}.jsonl").resolve()
 
     @property
     def tsv_folders(self) -> dict[str, Path]:

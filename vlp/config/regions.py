@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from vlp.config.base import Part, stated
+from vlp.config.base import DEVICE, Part, stated
 
 
 class Detector(Part):
@@ -60,7 +60,7 @@ class Extraction(Part):
     batch_size: int = Field(default=16, ge=1)
     workers: int = Field(default=0, ge=0)
     """Processes that decode and resize images; 0: the extraction does it itself."""
-    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    device: str = Field(default="cpu", pattern=DEVICE)
 
 
 TrainingData = Literal["coco", "vg", "openimages", "objects365"]

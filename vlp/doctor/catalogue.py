@@ -58,14 +58,14 @@ def wanted(experiment: Experiment) -> dict[str, list[tuple[str, Path]]]:
     if experiment.data.generator is not None:
         return found
     regions = experiment.regions
-    for place in places(experiment.data, experiment.data_root):
+    for place in places(experiment):
         keys = [*TEXT_KEYS, "questions", "entailment", "phrase_boxes", "objects", "labels", "referring"]
         formats = {s.format for key in keys if (s := getattr(place.settings, key)) is not None}
         for name, source in sources().items():
             if place.name in source.sets or formats & set(source.formats):
                 found.setdefault(name, []).append((place.name, place.root))
     if regions.source == "vinvl_tsv" and regions.tsv is not None:
-        sets = [place.name for place in places(experiment.data, experiment.data_root)]
+        sets = [place.name for place in places(experiment)]
         folders = [(s, regions.tsv / s) for s in sets] if len(sets) > 1 else [(sets[0], regions.tsv)]
         found["vinvl"] = folders
     if regions.pretrained is not None and regions.source == "pretrained":

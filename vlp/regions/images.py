@@ -55,21 +55,29 @@ def records(rows: Iterable[Mapping[str, Any]], root: Path) -> list[ImageRecord]:
     return [ImageRecord(r["image_id"], root / r["path"], r["width"], r["height"], r["split"]) for r in rows]
 
 
+def open_rgb(path: Path) -> Image.Image:
+    """The image of a file, or of a member of an archive, in RGB.
+
+    Raises:
+        ImageError: the file is missing, cut short or no image.
+    """
+    try:
+        with open_binary(path) as file, Image.open(file) as opened:
+            image = opened.convert("RGB")
+    except FileNotFoundError as error:
+        raise ImageError("the image file is missing") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"the image cannot be read ({str(error).replace(str(path), path.name)})") from error
+    return image
+
+
 def open_image(record: ImageRecord) -> Image.Image:
     """The image in RGB, in the file's size, which may be a smaller copy of the image the table tells of.
 
     Raises:
         ImageError: the file is missing, cut short, no image, or has other proportions than the table says.
     """
-    try:
-        with open_binary(record.path) as file, Image.open(file) as opened:
-            image = opened.convert("RGB")
-    except FileNotFoundError as error:
-        raise ImageError("the image file is missing") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(
-            f"the image cannot be read ({str(error).replace(str(record.path), record.path.name)})"
-        ) from error
+    image = open_rgb(record.path)
     width, height = image.size
     if stretched(image.size, (record.width, record.height)):
         raise ImageError(f"the image has {width} x {height} pixels, the table says {record.width} x {record.height}")

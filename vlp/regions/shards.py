@@ -62,7 +62,7 @@ def merge(shards: Sequence[Path], out: Path) -> Extraction:
         InputError: a shard is missing, twice there, not whole, or of another detector, settings or code than the first.
     """
     records = [read_json(path.with_suffix(".json")) for path in shards]
-    _check_complete(shards, records)
+    check_complete(shards, records, _AGAIN)
     stores = [RegionStore(path) for path in shards]
     first = stores[0]
     keys = sorted({key for store in stores for key in store.facts} - {"code_version"})
@@ -99,7 +99,12 @@ def skipped_in(shards: Sequence[Path]) -> list[dict[str, str]]:
     return [row for path in shards for row in read_json(path.with_suffix(".json"))["skipped"]]
 
 
-def _check_complete(shards: Sequence[Path], records: Sequence[Mapping[str, Any]]) -> None:
+def check_complete(shards: Sequence[Path], records: Sequence[Mapping[str, Any]], again: str) -> None:
+    """Records hold `shard`: its number (from 1) and how many there are; `again` says how to make one (`{}`: I/N).
+
+    Raises:
+        InputError: a shard is missing, comes twice or out of order, or is of another way to cut.
+    """
     count = records[0]["shard"][1]
     for path, value in zip(shards, records, strict=True):
         if value["shard"][1] != count:
@@ -110,7 +115,7 @@ def _check_complete(shards: Sequence[Path], records: Sequence[Mapping[str, Any]]
     if missing:
         name = f"{missing[0]}/{count}"
         problem = f"shard {name} is missing ({len(missing)} of {count} are)."
-        raise InputError(shards[0].parent, problem, _AGAIN.format(name))
+        raise InputError(shards[0].parent, problem, again.format(name))
     if numbers != sorted(set(numbers)):
         raise InputError(shards[0].parent, "a shard comes twice, or not in order.", "Name each once, from 1 on.")
 

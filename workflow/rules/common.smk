@@ -121,12 +121,21 @@ def present(what, paths):
     return there
 
 
-def raw_files():
-    """What the tables are read from: the generator's manifest, or every annotation file of the sources."""
+# Data sets whose images the experiment captions itself -> number of jobs.
+CAPTIONED = {
+    name: chosen.captioner.shards
+    for name, chosen in EXPERIMENT.data.each().items()
+    if chosen.captioner is not None
+}
+
+
+def raw_files(of=None):
+    """What the tables are read from: the generator's manifest, or every annotation file of the sources, or those that
+    say which images the data set `of` has."""
     if EXPERIMENT.data.generator is not None:
         return [at("raw/manifest.json")]
     try:
-        return present("raw data", sorted(named_files(EXPERIMENT)))
+        return present("raw data", sorted(named_files(EXPERIMENT, of)))
     except VlpError as error:
         raise WorkflowError(str(error)) from error
 

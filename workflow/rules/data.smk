@@ -1,4 +1,6 @@
 # Raw data to tables.
+import re
+
 if EXPERIMENT.data.generator is not None:
 
     rule shapes:
@@ -16,9 +18,81 @@ if EXPERIMENT.data.generator is not None:
             "{params.vlp} data shapes --config {params.config} --out {params.raw} > {log} 2>&1"
 
 
+# Texts for images that have none.
+if CAPTIONED:
+
+    wildcard_constraints:
+        captioned="|".join(map(re.escape, CAPTIONED)),
+
+    def captioner_of(wildcards):
+        """What the captions depend on, for `params`."""
+        chosen = EXPERIMENT.data.each()[wildcards.captioned]
+        keys = {"captioner", "images", "root", "split", "captions", "limit"}
+        return json.dumps(chosen.model_dump(mode="json", include=keys))
+
+    def caption_shards(wildcards):
+        count = CAPTIONED[wildcards.captioned]
+        return [
+            at(f"captions/{wildcards.captioned}/{number}-of-{count}.jsonl")
+            for number in range(1, count + 1)
+        ]
+
+    rule caption_images:
+        input:
+            lambda wildcards: raw_files(wildcards.captioned),
+        output:
+            at("captions/{captioned}/images.parquet"),
+        log:
+            at("logs/caption_images.{captioned}.log"),
+        conda:
+            "../../envs/vlp.yaml"
+        params:
+            **CALL,
+            part=captioner_of,
+            folder=subpath(output[0], parent=True),
+        shell:
+            "{params.vlp} data images --config {params.config} --dataset {wildcards.captioned} --out {params.folder} "
+            "> {log} 2>&1"
+
+    rule caption_shard:
+        input:
+            at("captions/{captioned}/images.parquet"),
+        output:
+            at("captions/{captioned}/{number}-of-{count}.jsonl"),
+            at("captions/{captioned}/{number}-of-{count}.json"),
+        log:
+            at("logs/caption.{captioned}.{number}-of-{count}.log"),
+        conda:
+            "../../envs/vlp.yaml"
+        threads: SETTINGS["launch"]["cpu_threads"]
+        params:
+            **CALL,
+            part=captioner_of,
+            tables=subpath(input[0], parent=True),
+        shell:
+            "{params.vlp} data caption --config {params.config} --dataset {wildcards.captioned} --tables {params.tables} "
+            "--shard {wildcards.number}/{wildcards.count} --out {output[0]} > {log} 2>&1"
+
+    rule caption:
+        input:
+            caption_shards,
+        output:
+            at("captions/{captioned}.jsonl"),
+            at("captions/{captioned}.json"),
+        log:
+            at("logs/caption.{captioned}.log"),
+        conda:
+            "../../envs/vlp.yaml"
+        params:
+            **CALL,
+        shell:
+            "{params.vlp} data merge-captions {input} --config {params.config} --out {output[0]} > {log} 2>&1"
+
+
 rule tables:
     input:
         raw_files(),
+        [at(f"captions/{name}.jsonl") for name in CAPTIONED],
     output:
         expand(at("tables/{table}.parquet"), table=TABLES),
         at("tables/summary.json"),

@@ -36,7 +36,7 @@ from vlp.data.tables import SCHEMAS, SPLITS, to_table, write_arrow
 from vlp.errors import ConfigError, InputError
 from vlp.files import write_json
 
-__all__ = ["FORMATS", "named_files", "read_experiment", "source_files"]
+__all__ = ["FORMATS", "named_files", "read_experiment", "read_images", "source_files"]
 
 
 @dataclass(frozen=True)
@@ -134,15 +134,34 @@ def _texts(files: Files) -> list[Entry]:
     return read(files)
 
 
-def source_files(experiment: Experiment) -> dict[str, Path]:
+def read_images(experiment: Experiment, name: str, progress: bool = False) -> tuple[pa.Table, dict[str, Any]]:
+    """The rows of the table `images` that data set `name` gives, before its texts are there; and what was skipped.
+
+    Raises:
+        ConfigError: there is no such data set. InputError: as `read_experiment`.
+    """
+    report = Report(experiment.data_root, stop=experiment.data.on_bad_record == "stop")
+    for place, files in _checked(experiment, report):
+        if place.name == name:
+            images = choose(_texts(files["captions"]), place, report, progress)
+            return to_table("images", map(_image, images)), report.summary()
+    raise ConfigError(f"{name}: the experiment has no such data set; it has {', '.join(experiment.data.each())}")
+
+
+def source_files(experiment: Experiment, made: bool = True) -> dict[str, Path]:
     """`key.role[.split]` -> path of every file or folder that is read, images not among them; errors as above.
 
     With several data sets the name of the set stands before the key.
+
+    Args:
+        made: also the captions that the experiment itself writes.
     """
     found: dict[str, Path] = {}
     several = any(experiment.data.sets.values())
     for place, files in _present(experiment, Report(experiment.data_root)):
         for key, source in files.items():
+            if not made and source.is_made:
+                continue
             form = FORMATS[source.source.format]
             for role in (*form.roles, *form.optional):
                 for split, path in source.of(role):
@@ -151,16 +170,20 @@ def source_files(experiment: Experiment) -> dict[str, Path]:
     return found
 
 
-def named_files(experiment: Experiment) -> list[Path]:
+def named_files(experiment: Experiment, of: str | None = None) -> list[Path]:
     """Every annotation file that the config names, there or not: for what has to say which are missing.
+
+    Args:
+        of: only those that say which images this data set has.
 
     Raises:
         ConfigError: as `source_files`.
     """
     found = [
         path
-        for _, files in _checked(experiment, Report(experiment.data_root))
-        for source in files.values()
+        for place, files in _checked(experiment, Report(experiment.data_root))
+        for key, source in files.items()
+        if not source.is_made and (of is None or (place.name, key) == (of, "captions"))
         for role in source.source.files
         for path in source.named(role)
     ]
@@ -200,7 +223,7 @@ def _lacking(source: Files) -> Path | None:
 
 def _checked(experiment: Experiment, report: Report) -> Iterator[tuple[Place, dict[str, Files]]]:
     """Each data set with its sources by key."""
-    for place in places(experiment.data, experiment.data_root):
+    for place in places(experiment):
         for split, ours in place.settings.split.rename.items():
             if ours not in SPLITS:
                 raise ConfigError(f"{place.where}.split.rename.{split}: {ours!r} is none of {', '.join(SPLITS)}")

@@ -14,6 +14,7 @@ from vlp.data.readers.images import Entry
 from vlp.data.readers.source import Files
 
 ROLES = ("captions",)
+_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def read(files: Files) -> list[Entry]:
@@ -22,7 +23,7 @@ def read(files: Files) -> list[Entry]:
         for row, record in json_lines(path, files.report, "captions"):
             with files.report.record("captions", path, row):
                 name = text_of(record, "image_id", "image_id").removeprefix(f"{files.place.name}/")
-                name = name if PurePosixPath(name).suffix else f"{name}.jpg"
+                name = name if PurePosixPath(name).suffix.lower() in _ENDINGS else f"{name}.jpg"
                 found.add(path, row, name, split, text_of(record, "caption", "caption"), key=_key(files, row))
     return found.entries
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlp.config.data import Data, DataSet, Source
+from vlp.config.data import DataSet, Source
 from vlp.data.readers.common import Once, Report
 from vlp.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    from vlp.config import Experiment
     from vlp.data.readers.images import Images
 
 TEXT_KEYS = ("captions", "texts")
@@ -31,19 +32,18 @@ class Place:
     """Path of its keys in the config: `data` or `data.sets.NAME`."""
 
 
-def places(data: Data, base: Path) -> list[Place]:
-    """The data sets of an experiment; `base` is its data root."""
+def places(experiment: Experiment) -> list[Place]:
+    """The data sets of an experiment; the texts of one with a captioner are what that writes."""
+    data, base = experiment.data, experiment.data_root
     several = any(data.sets.values())
-    return [
-        Place(
-            name,
-            settings,
-            base / (settings.root or "") if several else base,
-            base,
-            f"data.sets.{name}" if several else "data",
-        )
-        for name, settings in data.each().items()
-    ]
+    found = []
+    for name, settings in data.each().items():
+        if settings.captioner is not None:
+            written = Source(format="captions_jsonl", files={"captions": str(experiment.captions_of(name))})
+            settings = settings.model_copy(update={"texts": written})
+        root = base / (settings.root or "") if several else base
+        found.append(Place(name, settings, root, base, f"data.sets.{name}" if several else "data"))
+    return found
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ class Files:
     @property
     def source(self) -> Source:
         return getattr(self.place.settings, self.key)
+
+    @property
+    def is_made(self) -> bool:
+        """The experiment writes it itself."""
+        return self.key == "texts" and self.place.settings.captioner is not None
 
     @property
     def where(self) -> str:

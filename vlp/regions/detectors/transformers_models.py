@@ -16,6 +16,7 @@ from torchvision.ops import box_convert
 from vlp.config.regions import Selection
 from vlp.errors import InputError
 from vlp.files import sha256
+from vlp.models.local import UNREADABLE, first_line, on_disk
 from vlp.regions.detectors.base import Found, without_attributes
 from vlp.regions.detectors.selection import select
 
@@ -111,27 +112,16 @@ def build(directory: Path | str, device: str = "cpu", selection: Selection | Non
     """
     from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-    folder = _on_disk(directory)
+    folder = on_disk(directory, "detector")
     try:
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
         model = AutoModelForObjectDetection.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    except UNREADABLE as error:
         remedy = "Give a whole directory: config.json, preprocessor_config.json, model.safetensors."
-        raise InputError(folder, f"no object-detection model can be read from it ({said}).", remedy) from error
+        raise InputError(
+            folder, f"no object-detection model can be read from it ({first_line(error)}).", remedy
+        ) from error
     return Transformers(model, processor, str(directory), sha256(folder), selection, device)
-
-
-def _on_disk(name: Path | str) -> Path:
-    if Path(name).is_dir():
-        return Path(name)
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(str(name), local_files_only=True))
-    except (OSError, ValueError) as error:  # huggingface_hub's own errors are kinds of these
-        remedy = f"Download it first (hf download {name} --local-dir DIR) and name the directory."
-        raise InputError(name, "no such detector, directory or downloaded model.", remedy) from error
 
 
 def _padded(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
