@@ -26,6 +26,7 @@ def test_statistics_by_hand() -> None:
     s = statistics(TEXTS, VOCABULARY)
     # red in 3 texts, on in 2, blue in 1; the rare one is not in the vocabulary
     assert (s.texts, s.images, s.all, s.unique) == (5, 3, 6, 3)
+    assert (s.texts_with_phrase, s.mined) == (3, 4)
     assert (s.per_text, s.per_image, s.mean_frequency, s.median_frequency) == (6 / 5, 2.0, 2.0, 2.0)
     assert (s.attributes, s.relations) == (("red-dog", "blue-dog"), ("dog-sit on-mat",))
     assert s.frequent == ("red-dog", "blue-dog", "dog-sit on-mat")

@@ -142,23 +142,22 @@ def test_costs_and_statistics(made: Experiment) -> None:
 
 
 def test_phrase_statistics(made: Experiment, tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     from vlp.data.tables import read_table
-    from vlp.files import write_json
+    from vlp.phrases import mine
+    from vlp.phrases.graph import Phrase
+    from vlp.phrases.vocabulary import build
 
-    texts = sorted(set(read_table(made.folder / "tables", "captions", "train")["text"].to_pylist()))
-    tuples = [[{"kind": "attribute", "parts": ["a", "b"]}, {"kind": "relation", "parts": ["a", "on", "b"]}]] * len(
-        texts
-    )
-    pq.write_table(pa.table({"text": texts, "tuples": tuples}), tmp_path / "phrases.parquet")
-    records = [{"id": 5, "parts": ["a", "b"], "kind": "attribute", "count": 12}]
-    write_json(tmp_path / "phrases.json", {"rows": 6, "records": records})
+    train = read_table(made.folder / "tables", "captions", "train")
+    red, on = Phrase("attribute", ("a", "red"), ()), Phrase("relation", ("a", "on", "b"), ())
+    mined = ((text, (red, on)) for text in sorted(set(train["text"].to_pylist())))
+    mine.write(tmp_path / "phrases.parquet", mined, "test")
+    build([[red]], 1, 5).save(tmp_path / "phrases.json")
     found = statistics.phrases(tmp_path / "phrases.parquet", tmp_path / "phrases.json", made.folder / "tables")
     assert (found["kinds mined"], found["kinds in the vocabulary"], found["valid phrases"]) == (2, 1, 12)
-    assert (found["per caption"], found["per image"], found["word pieces"]) == (1.0, 1.0, 5)
-    assert found["most frequent"] == ["a b"] and found["train captions with a valid phrase"] == 12
+    images = len(set(train["image_id"].to_pylist()))
+    assert (found["per caption"], found["per image"], found["word pieces"]) == (1.0, round(12 / images, 4), 5)
+    assert found["most frequent"] == ["red-a"] and found["train captions with a valid phrase"] == 12
+    assert found["mean frequency"] == found["median frequency"] == 12
 
 
 def test_quality_is_found_where_it_lies() -> None:

@@ -32,6 +32,14 @@ def tables() -> dict[str, Any]:
     return json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 
 
+def table(number: str) -> dict[str, Any]:
+    """`rows` (name -> metric -> value) and, where the paper names any, `frequent` (name -> phrases) of one table."""
+    found = next(t for t in tables()["tables"] if t["table"] == number)
+    metrics = [column["metric"] for column in found["columns"]]
+    rows = {name: dict(zip(metrics, values, strict=True)) for name, values in found["rows"].items()}
+    return {"rows": rows, "frequent": found.get("frequent", {})}
+
+
 def cells() -> Iterator[Cell]:
     """Every printed number; the unimodal rows' metrics are called Uni-..."""
     for table in tables()["tables"]:

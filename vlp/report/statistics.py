@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics as stats
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,45 +45,27 @@ def _skipped_images(quality: dict[str, Any]) -> list[dict[str, Any]]:
 
 def phrases(mined: str | Path, vocabulary: str | Path, tables: str | Path) -> dict[str, Any]:
     """Table 8 of the paper, over the train captions: valid phrases are those of the vocabulary."""
-    import pyarrow.parquet as pq
+    from vlp.phrases import mine
+    from vlp.phrases.tables import table8
+    from vlp.phrases.vocabulary import PhraseVocabulary
 
-    from vlp.data.tables import rows
-
-    held = read_json(vocabulary)
-    valid = {tuple(record["parts"]) for record in held["records"]}
-    of_text = {
-        row["text"]: [tuple(phrase["parts"]) for phrase in row["tuples"]]
-        for row in pq.read_table(mined, columns=["text", "tuples"]).to_pylist()
-    }
-    captions, total, captions_with, all_kinds = 0, 0, 0, set()
-    of_image: dict[str, set[tuple[str, ...]]] = {}
-    for row in rows(tables, "captions", "train", ["image_id", "text"]):
-        every = set(of_text.get(row["text"], []))
-        here = every & valid
-        captions += 1
-        captions_with += bool(here)
-        total += len(here)
-        all_kinds |= every
-        of_image.setdefault(row["image_id"], set()).update(here)
-    counts = sorted((record["count"] for record in held["records"] if record["count"]), reverse=True)
+    held = PhraseVocabulary.load(vocabulary)
+    found = table8(tables, mine.read(mined), held)
     return {
-        "train captions": captions,
-        "train captions with a valid phrase": captions_with,
-        "kinds mined": len(all_kinds),
-        "kinds in the vocabulary": len(valid),
-        "kinds by type": dict(sorted(Counter(record["kind"] for record in held["records"]).items())),
-        "valid phrases": total,
-        "per caption": round(total / captions, 4) if captions else None,
-        "per image": round(stats.mean(map(len, of_image.values())), 4) if of_image else None,
-        "mean frequency": round(stats.mean(counts), 2) if counts else None,
-        "median frequency": stats.median(counts) if counts else None,
-        "word pieces": held["rows"] - len(valid),
-        "most frequent": [" ".join(r["parts"]) for r in sorted(held["records"], key=_by_count)[:12]],
+        "train captions": found.texts,
+        "train captions with a valid phrase": found.texts_with_phrase,
+        "kinds mined": found.mined,
+        "kinds in the vocabulary": len(held),
+        "kinds by type": dict(sorted(Counter(record.kind for record in held.records).items())),
+        "kinds in train captions": found.unique,
+        "valid phrases": found.all,
+        "per caption": round(found.per_text, 4),
+        "per image": round(found.per_image, 4),
+        "mean frequency": round(found.mean_frequency, 2),
+        "median frequency": found.median_frequency,
+        "word pieces": held.rows - len(held),
+        "most frequent": [*found.attributes, *found.relations],
     }
-
-
-def _by_count(record: dict[str, Any]) -> tuple[int, list[str]]:
-    return -(record["count"] or 0), record["parts"]
 
 
 def region_counts(regions: RegionStore) -> dict[str, Any]:
