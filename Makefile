@@ -48,6 +48,6 @@ lint: env
 	$(BIN)/snakefmt --check workflow Snakefile
 	$(BIN)/snakemake --lint --configfile configs/smoke.yaml
 
-lock:
-	uv pip compile --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" \
+lock: env
+	$(BIN)/uv pip compile --generate-hashes --no-emit-index-url --python-version 3.11 --custom-compile-command "make lock" \
 	  envs/requirements.in --output-file envs/lock.txt
