@@ -24,8 +24,10 @@ mode = (here / "mode").read_text()
 if arguments == ["-version"]:
     print('openjdk version "%s"' % (here / "version").read_text(), file=sys.stderr)
     sys.exit()
-assert arguments[0].startswith("-Xmx") and arguments[1] == "-jar"
-given, out, rest = Path(arguments[3]), None, arguments[4:]
+start = arguments.index("-jar")
+assert arguments[0].startswith("-Xmx")
+letters = "utf-8" if "-Dfile.encoding=UTF-8" in arguments[:start] else "ascii"
+given, out, rest = Path(arguments[start + 2]), None, arguments[start + 3 :]
 while rest:
     if rest[0] == "-out":
         out, rest = Path(rest[1]), rest[2:]
@@ -37,7 +39,8 @@ while rest:
     else:
         print('Unknown option "%s"' % rest[0], file=sys.stderr)
         sys.exit(1)
-items = json.loads(given.read_text())
+items = json.loads(given.read_bytes().decode("ascii"))
+assert all(i["refs"] and all(isinstance(r, str) for r in i["refs"]) for i in items)
 with (here / "runs").open("a") as runs:
     runs.write(f"{{len(items)}}\\n")
 if mode == "fails":
@@ -51,6 +54,7 @@ def tuples(text):
     assert text == text.lower()
     found = [["man"], ["man", "young"]] if "man" in text else []
     found += [["horse"], ["man", "ride on top of", "horse"]] if "horses" in text else []
+    found += [["café"], ["café", "small"]] if "café" in text else []
     return [{{"tuple": t, "truth_value": False}} for t in found]
 
 
@@ -60,8 +64,8 @@ if mode == "short":
     answer = answer[:-1]
 if mode == "four":
     answer[0]["test_tuples"] = [{{"tuple": ["a", "b", "c", "d"]}}]
-text = json.dumps(answer)
-out.write_text(text[: len(text) // 2] if mode == "cut" else text)
+text = json.dumps(answer, ensure_ascii=False)
+out.write_bytes((text[: len(text) // 2] if mode == "cut" else text).encode(letters, "replace"))
 """
 
 
@@ -70,7 +74,7 @@ def jar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "jdk" / "bin"
     home.mkdir(parents=True)
     java = home / "java"
-    java.write_text(JAVA.format(python=sys.executable))
+    java.write_text(JAVA.format(python=sys.executable), encoding="utf-8")
     java.chmod(java.stat().st_mode | stat.S_IXUSR)
     (home / "mode").write_text("works")
     (home / "version").write_text("1.8.0_392")
@@ -99,6 +103,11 @@ def test_tuples_and_the_words_they_are_made_of(jar: Path) -> None:
         ("man", "ride on top of", "horse"): ["man", "riding", "on", "top", "of", "horses"],
     }
     assert [t.lemma for t in found.things] == ["man", "horse"]
+
+
+def test_letters_beyond_ascii_come_back(jar: Path) -> None:
+    (found,) = SpiceParser(jar).pipe(["a small café"])
+    assert [p.parts for p in found.phrases()] == [("café", "small")]
 
 
 def test_a_part_without_a_word_in_the_text_has_none() -> None:

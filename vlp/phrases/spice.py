@@ -1,6 +1,7 @@
 """SPICE (Anderson et al., 2016) as the parser, where a user has its jar: the tuples of the authors' own program.
 
-Its command line reads a JSON list of {image_id, test, refs} and writes one of {image_id, test_tuples: [{tuple}]}.
+Its command line reads a JSON list of {image_id, test, refs} and, with -detailed, writes one of {image_id, scores,
+test_tuples: [{tuple, truth_value}], ref_tuples}: so its source says (SpiceScorer, SpiceArguments, SpiceStats).
 Every text is parsed once: the tuples are kept in an SQLite file that any number of processes share.
 """
 
@@ -28,6 +29,9 @@ BATCH = 4096
 """Texts of one run of the program: its models take minutes to load."""
 LAST_JAVA = 14
 """SPICE writes its result through Java's JavaScript engine, which Java 15 dropped."""
+
+REFERENCES = ["a dog"]
+"""What each text is compared with: SPICE was made to compare, and none of its own runs is without a reference."""
 
 _WORD = re.compile(r"[\w'-]+")
 _ENDINGS = (("ies", "y"), ("ied", "y"), ("es", ""), ("s", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", ""))
@@ -87,8 +91,11 @@ class SpiceParser:
     def _run(self, texts: Sequence[str]) -> list[Tuples]:
         with tempfile.TemporaryDirectory(prefix="vlp-spice-") as folder:
             given, out = Path(folder) / "in.json", Path(folder) / "out.json"
-            given.write_text(json.dumps([{"image_id": i, "test": t, "refs": []} for i, t in enumerate(texts)]))
-            command = [self._java, "-Xmx8G", "-jar", str(self._jar), str(given), "-out", str(out)]
+            items = [{"image_id": i, "test": t, "refs": REFERENCES} for i, t in enumerate(texts)]
+            given.write_text(json.dumps(items), encoding="ascii")
+            # it writes in the encoding of the locale: another letter would become a question mark
+            options = ["-Xmx8G", "-Dfile.encoding=UTF-8"]
+            command = [self._java, *options, "-jar", str(self._jar), str(given), "-out", str(out)]
             done = subprocess.run([*command, "-threads", "1", "-detailed"], capture_output=True, text=True, check=False)
             if done.returncode != 0 or not out.exists():
                 last = " / ".join(done.stderr.strip().splitlines()[-3:]) or "no message"
