@@ -31,10 +31,10 @@ if CAPTIONED:
         return json.dumps(chosen.model_dump(mode="json", include=keys))
 
     def caption_shards(wildcards):
-        count = CAPTIONED[wildcards.captioned]
+        shards = CAPTIONED[wildcards.captioned]
         return [
-            at(f"captions/{wildcards.captioned}/{number}-of-{count}.jsonl")
-            for number in range(1, count + 1)
+            at(f"captions/{wildcards.captioned}/{shard}-of-{shards}.jsonl")
+            for shard in range(1, shards + 1)
         ]
 
     rule caption_images:
@@ -58,10 +58,10 @@ if CAPTIONED:
         input:
             at("captions/{captioned}/images.parquet"),
         output:
-            at("captions/{captioned}/{number}-of-{count}.jsonl"),
-            at("captions/{captioned}/{number}-of-{count}.json"),
+            at("captions/{captioned}/{shard}-of-{shards}.jsonl"),
+            at("captions/{captioned}/{shard}-of-{shards}.json"),
         log:
-            at("logs/caption.{captioned}.{number}-of-{count}.log"),
+            at("logs/caption.{captioned}.{shard}-of-{shards}.log"),
         conda:
             "../../envs/vlp.yaml"
         threads: SETTINGS["launch"]["cpu_threads"]
@@ -71,7 +71,7 @@ if CAPTIONED:
             tables=subpath(input[0], parent=True),
         shell:
             "{params.vlp} data caption --config {params.config} --dataset {wildcards.captioned} --tables {params.tables} "
-            "--shard {wildcards.number}/{wildcards.count} --out {output[0]} > {log} 2>&1"
+            "--shard {wildcards.shard}/{wildcards.shards} --out {output[0]} > {log} 2>&1"
 
     rule caption:
         input:
