@@ -119,7 +119,7 @@ def test_more_gpus_take_fewer_hours_and_less_memory_each() -> None:
 
 
 def test_unknown_numbers_stay_unknown() -> None:
-    e = load(CONFIGS / "coco.yaml", PATHS)
+    e = load(CONFIGS / "coco.yaml", [*PATHS, "pretraining.stage1.epoch_size=null"])
     machines = estimate.Machines.parse("1xh200")
     assert estimate.stages(e, machines, {})[0].hours_useful is None
     assert estimate.stages(e, machines, {"captions": 1000})[0].samples == 15_000
