@@ -15,6 +15,7 @@ from tests.models.tiny import architecture, batch
 from vlp.batching.batch import Batch, Targets
 from vlp.batching.collate import add_negative_noise
 from vlp.config import load
+from vlp.config.tasks import Tasks
 from vlp.errors import ConfigError
 from vlp.models import products
 from vlp.models.mvptr import Mvptr
@@ -116,6 +117,14 @@ def test_more_gpus_take_fewer_hours_and_less_memory_each() -> None:
     assert one.hours_useful is not None and eight.hours_useful is not None
     assert one.hours_useful == pytest.approx(8 * eight.hours_useful)
     assert one.memory > 2 * eight.memory
+
+
+def test_a_task_is_trained_once_for_each_variant_and_seed() -> None:
+    e = load(CONFIGS / "paper.yaml", PATHS)
+    assert [estimate.trainings(e, name) for name in ("stage1", "vqa", "referring")] == [1, 2 * 3, 1]
+    alone = e.model_copy(update={"tasks": Tasks(vqa=e.tasks.vqa)})
+    models, once = (estimate.disk(x, None)["models"] for x in (e, alone))
+    assert models is not None and once is not None and models / once == pytest.approx((2 + 4 * 6) / (2 + 6))
 
 
 def test_unknown_numbers_stay_unknown() -> None:

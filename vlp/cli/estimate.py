@@ -42,7 +42,8 @@ def estimate(
         f"mean lengths (assumed but for phrases): {estimates.WORDS:g} words, {estimates.PHRASES:g} phrases, "
         f"{estimates.TAGS:g} pieces of tags, {estimates.REGIONS:g} regions\n"
     )
-    _print_stages(estimates.stages(e, machines, counts), machines)
+    costs = estimates.stages(e, machines, counts)
+    _print_stages(costs, machines, [estimates.trainings(e, c.name) for c in costs])
     print("\nlarge files")
     for name, size in estimates.disk(e, counts.get("images")).items():
         shown = "unknown: --count images=N" if size is None else f"{size / 1e9:,.1f} GB"
@@ -60,7 +61,8 @@ def without_paths(config: Path, overrides: list[str]) -> Experiment:
     return build(value, str(config))
 
 
-def _print_stages(costs: list[Cost], machines: Machines) -> None:
+def _print_stages(costs: list[Cost], machines: Machines, times: list[int]) -> None:
+    """`times`: how often each is trained."""
     print(
         f"{'':12}{'samples':>10}{'steps':>9}{'PFLOP useful':>14}{'padded':>10}"
         f"{'hours useful':>14}{'padded':>8}{'GB/GPU':>8}"
@@ -73,9 +75,12 @@ def _print_stages(costs: list[Cost], machines: Machines) -> None:
             f"{c.name:12}{c.samples / 1e6 if c.samples else 0:>9,.2f}M{c.steps:>9,}{c.useful / 1e15:>14,.0f}"
             f"{c.padded / 1e15:>10,.0f}{c.hours_useful:>14,.2f}{c.hours_padded:>8,.2f}{c.memory / 1e9:>8,.1f}"
         )
-    known = [c for c in costs if c.hours_useful is not None]
-    useful, padded = (sum(getattr(c, f"hours_{kind}") for c in known) for kind in ("useful", "padded"))
-    print(f"{'together':55}{useful:>14,.2f}{padded:>8,.2f}   ({useful * machines.count:,.1f} GPU-hours useful)")
+    known = [(c, n) for c, n in zip(costs, times, strict=True) if c.hours_useful is not None]
+    for title, often in (("each once", False), ("with all variants and seeds", True)):
+        useful, padded = (
+            sum(getattr(c, f"hours_{kind}") * (n if often else 1) for c, n in known) for kind in ("useful", "padded")
+        )
+        print(f"{title:55}{useful:>14,.2f}{padded:>8,.2f}   ({useful * machines.count:,.1f} GPU-hours useful)")
     for c in costs:
         if c.memory > machines.gpu.memory:
             print(f"{c.name}: {c.memory / 1e9:,.0f} GB do not fit a {machines.name}; raise accumulation or the GPUs")

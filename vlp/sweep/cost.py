@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vlp.sweep.plan import Node, Plan, made
-from vlp.training.estimate import Machines, stages
+from vlp.training.estimate import Machines, stages, trainings
 
 PETA = 1e15
 
@@ -37,7 +37,7 @@ def _training(node: Node, machines: Machines) -> tuple[float, float, bool]:
     """FLOPs, hours, and whether all is known, of what this part trains itself."""
     e = node.experiment
     costs = [c for c in stages(e, machines, counts(node)) if _own(node, c.name)]
-    times = {c.name: getattr(e.tasks, c.name).trainings if c.name in type(e.tasks).model_fields else 1 for c in costs}
+    times = {c.name: trainings(e, c.name) for c in costs}
     known = [c for c in costs if c.hours_useful is not None]
     flops = sum(c.useful * times[c.name] for c in known)
     hours = sum((c.hours_useful or 0.0) * times[c.name] for c in known)

@@ -99,6 +99,12 @@ class Cost:
         return None if self.samples is None else round(self.samples / self.batch)
 
 
+def trainings(e: Experiment, name: str) -> int:
+    """How often a stage or a task is trained: a task once for each variant and seed."""
+    settings = getattr(e.tasks, name, None)
+    return 1 if settings is None else settings.trainings
+
+
 def architecture(e: Experiment) -> Architecture:
     from vlp.models.directory import architecture as of
 
@@ -212,7 +218,7 @@ def disk(e: Experiment, images: int | None) -> dict[str, float | None]:
     regions = min(REGIONS, e.lengths.regions)
     weights, o = sum(flops.parameters(architecture(e)).values()), e.pretraining.stage2
     per = 12 if o.precision == "fp32" else 14
-    models = 2 + sum(t.trainings for t in (getattr(e.tasks, n) for n in type(e.tasks).model_fields) if t)
+    models = 2 + sum(trainings(e, name) for name in type(e.tasks).model_fields if getattr(e.tasks, name))
     tsv = e.regions.source == "vinvl_tsv"
     return {
         **({"feature files (TSV)": _of(images, regions * (FEATURE + 6) * 4 * 4 / 3)} if tsv else {}),
