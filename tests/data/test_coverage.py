@@ -34,6 +34,7 @@ def named(**extra: Any) -> dict[str, Any]:
 def test_the_large_corpus_has_885_million_texts() -> None:
     large = PRESETS["vinvl_large"]
     assert sum(part.texts for part in large) == pytest.approx(8.85e6, rel=1e-3)
+    assert all(part.source for name in PRESETS for part in PRESETS[name])
     assert {part.set for part in PRESETS["paper_named"]} == SIX
     parts = [(part.set, part.mark) for part in PRESETS["available"]]
     assert len(parts) == len(set(parts)) and set(parts) == {(part.set, part.mark) for part in large}
@@ -69,7 +70,7 @@ def test_coverage_is_of_the_published_count() -> None:
     assert found["coco"]["share"] == pytest.approx(100 * 50 / 566_747, abs=1e-4)
     assert found["sbu"] == {
         "part": "sbu", "texts": 0, "images": 0, "read": 0, "listed": 0, "expected_texts": 1_000_000,
-        "expected_images": 1_000_000, "source": "published files", "share": 0.0,
+        "expected_images": 1_000_000, "source": "dataset card, Hugging Face", "share": 0.0,
     }  # fmt: skip
 
 

@@ -99,6 +99,15 @@ def test_every_format_and_corpus_of_the_paper_is_in_the_catalogue() -> None:
         assert {f for f in source.formats if f not in get_args(Format)} == set(), name
 
 
+def test_facts_without_a_place_are_unverified() -> None:
+    known = sources()
+    assert known["coco"].facts == ("licence", "counts", "digests") and known["coco"].unverified == ("licence",)
+    assert known["refcoco"].facts == ()  # nothing is claimed: no terms, no number of files above one, no digest
+    for name, source in known.items():
+        assert set(source.stated) <= set(source.facts), name
+        assert all(place.strip() for place in source.stated.values()), name
+
+
 def test_the_paper_asks_for_its_six_corpora_and_the_demo_for_nothing() -> None:
     paper = build(read(CONFIGS / "paper.yaml", ["data.root=here", "regions.tsv=there"]), "paper")
     found = wanted(paper)
@@ -161,6 +170,11 @@ def test_without_a_config_every_source_is_listed_with_its_terms(tmp_path: Path) 
     assert code == 0
     for name, source in sources().items():
         assert f"{name}  {source.title}  {source.page}" in said and f"licence: {source.licence}" in said
+        doubt = f" unverified: {', '.join(source.unverified)}"
+        line = next(
+            line for line in said.splitlines() if f"licence: {source.licence}" in line and (source.note in line)
+        )
+        assert line.endswith(doubt) if source.unverified else "unverified" not in line, name
     assert "train2014.zip (13.5 GB)" in said and "size unknown" in said
 
 

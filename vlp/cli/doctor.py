@@ -97,7 +97,10 @@ def _sources(
                 table.add_row(*_row(file.name, file.bytes, file.address, found, dataset if len(where) > 1 else ""))
         console.print(f"\n[bold]{name}[/]  {source.title}  [dim]{source.page}[/]")
         note = f"; {source.note}" if source.note else ""
-        console.print(f"  [dim]licence: {source.licence}{note}[/]")
+        doubt = ", ".join(source.unverified)
+        console.print(
+            f"  [dim]licence: {source.licence}{note}[/]" + (f" [yellow]unverified: {doubt}[/]" if doubt else "")
+        )
         console.print(table)
         if states - {State.PRESENT}:
             roots = ", ".join(str(root) for _, root in where)

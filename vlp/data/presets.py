@@ -23,14 +23,15 @@ class Expected:
     """Who gives the numbers."""
 
 
-_FILES, _VINVL = "published files", "VinVL, table 16"
+_VINVL = "VinVL, table 16 (unverified but for the sum)"
+_CARD = "dataset card, Hugging Face"
 
 PAPER_NAMED = (
-    Expected("coco", OWN, 566_747, 113_287, f"{_FILES}, Karpathy train and restval"),
-    Expected("flickr30k", OWN, 145_000, 29_000, f"{_FILES}, Karpathy train"),
-    Expected("gqa", "gqa", 943_000, 72_140, f"{_FILES}, balanced train"),
-    Expected("conceptual_captions", OWN, 3_318_333, 3_318_333, f"{_FILES}, train"),
-    Expected("sbu", OWN, 1_000_000, 1_000_000, _FILES),
+    Expected("coco", OWN, 566_747, 113_287, "Karpathy's train and restval, as counted by projects on GitHub"),
+    Expected("flickr30k", OWN, 145_000, 29_000, f"{_CARD}: Karpathy's train, five captions an image"),
+    Expected("gqa", "gqa", 943_000, 72_140, f"{_CARD}: balanced train; images there as 72.1k"),
+    Expected("conceptual_captions", OWN, 3_318_333, 3_318_333, f"{_CARD}: train"),
+    Expected("sbu", OWN, 1_000_000, 1_000_000, _CARD),
     Expected("openimages", "t", 1_670_000, 1_670_000, _VINVL),
 )
 """The six corpora of the paper's 4.1. It gives no counts: these are what the data sets published, and for OpenImages,

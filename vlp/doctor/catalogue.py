@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 from pydantic import Field
@@ -13,6 +13,10 @@ from vlp.config.base import Part
 
 if TYPE_CHECKING:
     from vlp.config import Experiment
+
+
+Fact = Literal["licence", "counts", "digests"]
+NO_LICENCE = ("none stated", "unknown")
 
 
 class File(Part):
@@ -38,7 +42,22 @@ class Source(Part):
     detectors: list[str] = []
     how: str = "Fetch it from its address and unpack it into the data set's folder."
     note: str = ""
+    stated: dict[Fact, str] = {}
+    """Fact -> where it was read. What has no place here is not verified, and shown so."""
     files: list[File]
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """What the entry claims: terms, if any are named; numbers, of its files or in its note; digests."""
+        found: list[Fact] = [] if self.licence in NO_LICENCE else ["licence"]
+        counts = [n for file in self.files for n in file.gives.values() if n is not None and n > 1]
+        found += ["counts"] if counts or any(c.isdigit() for c in self.note) else []
+        found += ["digests"] if any(file.sha256 for file in self.files) else []
+        return tuple(found)
+
+    @property
+    def unverified(self) -> tuple[Fact, ...]:
+        return tuple(fact for fact in self.facts if fact not in self.stated)
 
 
 @lru_cache(1)
