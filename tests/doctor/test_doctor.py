@@ -168,13 +168,13 @@ def test_a_cut_file_is_named(config: Path) -> None:
 def test_without_a_config_every_source_is_listed_with_its_terms(tmp_path: Path) -> None:
     code, said = call("--data", str(tmp_path))
     assert code == 0
+    lines = said.splitlines()
     for name, source in sources().items():
         assert f"{name}  {source.title}  {source.page}" in said and f"licence: {source.licence}" in said
+        at = next(i for i, line in enumerate(lines) if line.startswith(f"{name}  {source.title}"))
+        assert lines[at + 1].startswith(f"  licence: {source.licence}"), name
         doubt = f" unverified: {', '.join(source.unverified)}"
-        line = next(
-            line for line in said.splitlines() if f"licence: {source.licence}" in line and (source.note in line)
-        )
-        assert line.endswith(doubt) if source.unverified else "unverified" not in line, name
+        assert lines[at + 1].endswith(doubt) if source.unverified else "unverified" not in lines[at + 1], name
     assert "train2014.zip (13.5 GB)" in said and "size unknown" in said
 
 
