@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from vlp.data.caption.finished import Finished, Row, path_for
 from vlp.errors import InputError
 from vlp.files import atomic, raise_if_full, read_json, sha256, write_json
-from vlp.regions.images import ImageError, ImageRecord, Skipped, open_rgb
+from vlp.regions.images import ImageError, ImageRecord, open_rgb
 from vlp.regions.progress import Meter
 from vlp.regions.shards import check_complete
 
@@ -77,15 +77,15 @@ def caption(
             process works on `out`. What stood at `out` before is untouched.
     """
     plan = [images[at : at + batch_size] for at in range(0, len(images), batch_size)]
-    result, skipped = Result(shard, len(images), facts=captioner.facts), Skipped(on_bad_image)
+    result = Result(shard, len(images), facts=captioner.facts)
     try:
         with Finished(path_for(out), _key(captioner, plan)) as done:
             result.resumed = done.captions
-            result.images_per_second = _speak(captioner, plan, done, skipped, threads)
-            result.captions, result.skipped = done.captions, skipped.images
+            result.images_per_second = _speak(captioner, plan, done, result.skipped, threads, on_bad_image == "stop")
+            result.captions = done.captions
             if images and not done.captions:
                 done.remove()
-                why = f" (the first: {skipped.images[0]['reason']})"
+                why = f" (the first: {result.skipped[0]['reason']})"
                 raise InputError(out, f"no image got a caption{why}.", "Check the images, and the captioner.")
             _write(out, (row for number in range(len(plan)) for row in done.get(number)))
             result.sha256 = sha256(out)
@@ -122,30 +122,36 @@ def merge(shards: Sequence[Path], out: Path) -> Result:
 
 
 def _speak(
-    captioner: Captions, plan: Sequence[Sequence[ImageRecord]], done: Finished, skipped: Skipped, threads: int
+    captioner: Captions,
+    plan: Sequence[Sequence[ImageRecord]],
+    done: Finished,
+    skipped: list[Row],
+    threads: int,
+    stop: bool,
 ) -> float:
-    """Caption the batches that are missing -> images per second."""
+    """Caption the batches that are missing, add to `skipped` what gets no caption -> images per second."""
     left = [number for number in range(len(plan)) if number not in done]
     note = f"({done.captions} captions done before)" if done.captions else ""
     total = sum(len(plan[number]) for number in left)
     with ThreadPoolExecutor(threads) as pool, Meter("caption", total, "images") as meter:
         for number, decoded in zip(left, _ahead(pool, (plan[n] for n in left)), strict=True):
-            known, good = len(skipped.images), []
-            for record, image in zip(plan[number], decoded, strict=True):
-                if isinstance(image, str):
-                    skipped.add(record, record.path, image)
-                else:
-                    good.append((record, image))
+            pairs = list(zip(plan[number], decoded, strict=True))
+            bad = [_left_out(record, image, stop) for record, image in pairs if isinstance(image, str)]
+            good = [(record, image) for record, image in pairs if not isinstance(image, str)]
             texts = captioner([image for _, image in good]) if good else []
-            rows = []
-            for (record, _), text in zip(good, texts, strict=True):
-                if text:
-                    rows.append({"image_id": record.image_id, "caption": text})
-                else:
-                    skipped.add(record, record.path, "the captioner says nothing")
-            done.add(number, rows, skipped.images[known:])
+            told = list(zip((record for record, _ in good), texts, strict=True))
+            bad += [_left_out(record, "the captioner says nothing", stop) for record, text in told if not text]
+            done.add(number, [{"image_id": r.image_id, "caption": text} for r, text in told if text], bad)
+            skipped += bad
             meter.advance(len(plan[number]), note)
         return meter.rate
+
+
+def _left_out(record: ImageRecord, reason: str, stop: bool) -> Row:
+    if stop:
+        remedy = "Mend or remove it, or have such images left out: data.on_bad_record: skip, --on-bad-image skip."
+        raise InputError(record.path, f"{reason}.", remedy, row=record.image_id)
+    return {"image_id": record.image_id, "file": str(record.path), "reason": reason}
 
 
 def _ahead(pool: ThreadPoolExecutor, batches: Iterable[Sequence[ImageRecord]]) -> Iterator[list[Image.Image | str]]:
