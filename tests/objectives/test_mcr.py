@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -90,3 +92,11 @@ def test_nothing_masked_is_zero_with_a_gradient() -> None:
     assert loss.mean() == 0
     loss.mean().backward()
     assert logits.grad is not None
+
+
+def test_losses_that_share_a_copy_wait_for_it_once() -> None:
+    pending, event = mcr_cost(masked([[1, 1]], 0), masked([[2, 2, 1]], 1)), mock.Mock()
+    assert pending[0].copy is pending[1].copy
+    pending[0].copy._arrived = event
+    assert [float(mcr_loss(p).count) for p in pending] == [2, 3]
+    event.synchronize.assert_called_once_with()

@@ -64,8 +64,10 @@ class HostCopy:
             self._arrived.record(torch.cuda.current_stream(x.device))
 
     def numpy(self) -> np.ndarray:
+        """Waits when it is first read: the losses of a step share a copy."""
         if self._arrived is not None:
             self._arrived.synchronize()
+            self._arrived = None
         return self._host.numpy()
 
 
