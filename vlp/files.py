@@ -8,8 +8,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vlp.errors import InputError
@@ -82,10 +82,15 @@ def sha256(path: str | Path) -> str:
     if (path / STORE_MANIFEST).is_file():
         path = path / STORE_MANIFEST
     if path.is_dir():
-        lines = [f"{sha256(p)}  {p.relative_to(path).as_posix()}\n" for p in sorted(path.rglob("*")) if p.is_file()]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return folder_sha256({p.relative_to(path).as_posix(): sha256(p) for p in path.rglob("*") if p.is_file()})
     digest = hashlib.sha256()
     with path.open("rb") as f:
         while block := f.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def folder_sha256(files: Mapping[str, str]) -> str:
+    """The digest of a folder from its files' names (relative to it) and digests, of whichever order."""
+    ordered = sorted(files.items(), key=lambda item: PurePosixPath(item[0]))
+    return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in ordered).encode()).hexdigest()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from PIL import Image, ImageDraw
+from typer.testing import CliRunner
 
+from vlp.cli import report as cli
 from vlp.config import Experiment, build
 from vlp.data.coverage import coverage
 from vlp.data.tables import SCHEMAS, to_table, write_table
@@ -108,6 +112,24 @@ def experiment(results: Path, images: int = 6, **over: Any) -> Experiment:
         path.write_bytes(name.encode())
     runs(made)
     return made
+
+
+def finish(made: Experiment, root: Path) -> tuple[Path, Path]:
+    """A copy of the experiment below `root` with results and report: its config file and its folder."""
+    folder = root / made.name
+    shutil.copytree(made.folder, folder)
+    config = folder / "experiment.yaml"
+    config.write_text(yaml.safe_dump({**made.model_dump(mode="json"), "results": str(root)}))
+    call = ["--config", str(config)]
+    arguments = ["--predictions", f"{folder}/predictions", "--quality", f"{folder}/regions/quality.json"]
+    arguments += ["--models", f"{folder}/models", "--tables", f"{folder}/tables", "--out", f"{folder}/results.csv"]
+    arguments += ["--costs", f"{folder}/costs.csv", "--statistics", f"{folder}/statistics.json"]
+    arguments += ["--regions", f"{folder}/regions/regions.h5"]
+    page = ["--results", f"{folder}/results.csv", "--out", f"{folder}/report.html"]
+    for command in (["results", *call, *arguments], ["html", *call, *page]):
+        ran = CliRunner().invoke(cli.app, command, catch_exceptions=False)
+        assert ran.exit_code == 0, ran.output
+    return config, folder
 
 
 def tables(folder: Path, raw: Path, scenes: list[Scene]) -> None:

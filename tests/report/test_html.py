@@ -1,15 +1,13 @@
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import typer
-import yaml
 from typer.testing import CliRunner
 
+from tests.report import fabricate
 from vlp.cli import lineage
-from vlp.cli import report as cli
 from vlp.config import Experiment, load, provenance
 from vlp.errors import InputError
 from vlp.files import sha256
@@ -50,24 +48,7 @@ class Tree(HTMLParser):
 @pytest.fixture(scope="module")
 def finished(made: Experiment, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A copy of the experiment on which both commands ran: its config file and its folder."""
-    root = tmp_path_factory.mktemp("finished")
-    folder = root / made.name
-    shutil.copytree(made.folder, folder)
-    config = folder / "experiment.yaml"
-    value = {**made.model_dump(mode="json"), "results": str(root)}
-    config.write_text(yaml.safe_dump(value))
-    call = ["--config", str(config)]
-    arguments = ["--predictions", f"{folder}/predictions", "--quality", f"{folder}/regions/quality.json"]
-    arguments += ["--models", f"{folder}/models", "--tables", f"{folder}/tables", "--out", f"{folder}/results.csv"]
-    arguments += ["--costs", f"{folder}/costs.csv", "--statistics", f"{folder}/statistics.json"]
-    arguments += ["--regions", f"{folder}/regions/regions.h5"]
-    for command in (
-        ["results", *call, *arguments],
-        ["html", *call, "--results", arguments[9], "--out", f"{folder}/report.html"],
-    ):
-        ran = CliRunner().invoke(cli.app, command, catch_exceptions=False)
-        assert ran.exit_code == 0, ran.output
-    return config, folder
+    return fabricate.finish(made, tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
 import os
 import re
@@ -13,6 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from tests.report.test_html import Tree
+from vlp.bundle.pack import pack
+from vlp.bundle.pages import grids
+from vlp.bundle.verify import verify
+from vlp.config import load
 
 ROOT = Path(__file__).parents[2]
 VLP = Path(sys.executable).parent
@@ -72,10 +81,45 @@ def test_every_task_has_rows_beside_chance(smoke: Path) -> None:
         assert reached and max(float(r["value"]) for r in reached) <= read <= bounds[f"{protocol}, all regions"]
 
 
-def test_report_is_self_contained(smoke: Path) -> None:
-    page = (smoke / "report.html").read_text()
-    assert "<svg" in page
-    assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
+def test_every_link_of_the_report_works_without_a_network(smoke: Path) -> None:
+    page = Tree()
+    page.feed((smoke / "report.html").read_text())
+    links, ids = page.all("href") + page.all("src"), page.all("id")
+    pictures = [link for link in links if link.startswith("data:image/")]
+    anchors = {link.removeprefix("#") for link in links if link.startswith("#")}
+    assert len(pictures) > 10 and len(anchors) > 10 and "<svg" in (smoke / "report.html").read_text()
+    assert [link for link in links if not link.startswith(("#", "data:image/")) and link != "data:,"] == []
+    assert anchors <= set(ids) and len(ids) == len(set(ids))
+    for picture in set(pictures):
+        Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2]))).load()
+
+
+def test_every_cell_of_the_report_is_a_row_of_the_results(smoke: Path) -> None:
+    """Both ways, without the code that writes the page: no cell without its row, no row without its cells."""
+    found = grids((smoke / "report.html").read_text())
+    shown = [row for grid in found if grid.name.startswith("Results / ") for row in grid.rows if len(row) > 1]
+    head, cells = shown[0], [row for row in shown if row != shown[0]]
+    assert head == ["metric", "value", "", "95% interval", "chance", "blind", "n", "protocol"]
+    wanted = []
+    for row in (r for r in rows(smoke) if r["task"] != "data"):
+        value, low, high, chance, blind = (
+            f"{float(row[k]):,.2f}" if row[k] else "" for k in ("value", "ci_low", "ci_high", "chance", "blind")
+        )
+        interval = f"{low} – {high}" if low else ""
+        wanted.append([row["metric"], value, "", interval, chance, blind, f"{int(row['n']):,}", row["protocol"]])
+        assert row["published"] == ""  # so that there is no column of the paper's
+    assert sorted(cells) == sorted(wanted)
+    cards = [row for grid in found if grid.name == "top" for row in grid.rows]
+    values = {f"{float(r['value']):,.1f}%" for r in rows(smoke)}
+    assert len(cards) >= 8 and {card[1] for card in cards} <= values
+
+
+def test_every_number_is_computed_again_from_a_bundle(smoke: Path, tmp_path: Path) -> None:
+    pack(load(smoke / "experiment.yaml"), tmp_path / "smoke.tar")
+    found = verify(tmp_path / "smoke.tar")
+    assert found.fits, found.wrong
+    assert found.checked["results.csv"] == len(rows(smoke)) * len(rows(smoke)[0])
+    assert all(found.checked.values())
 
 
 def test_second_run_has_nothing_to_do(smoke: Path) -> None:

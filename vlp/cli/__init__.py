@@ -25,6 +25,8 @@ GROUPS = {
     "results": "what is sent to an evaluation server, and what it answers",
     "report": "results and the report",
     "lineage": "from a number back to the raw data, with every digest checked",
+    "bundle": "an experiment's predictions, config, digests and results in one file",
+    "verify": "every number of a bundle computed again",
     "tracking": "the MLflow mirror and its UI",
 }
 

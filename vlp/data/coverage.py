@@ -43,7 +43,7 @@ def coverage(captions: pa.Table, corpus: str | None, offered: Mapping[tuple[str,
         wanted = expected.get(part)
         name, mark = part
         read, listed = texts[part], offered.get(part, 0)
-        share = train[part] / wanted.texts if wanted else read / listed if listed else None
+        share = share_of(train[part], read, listed, wanted.texts if wanted else None)
         found.append(
             {
                 "part": name if mark in ("", "t", name) else PART_NAMES[mark],
@@ -54,7 +54,13 @@ def coverage(captions: pa.Table, corpus: str | None, offered: Mapping[tuple[str,
                 "expected_texts": wanted.texts if wanted else None,
                 "expected_images": wanted.images if wanted else None,
                 "source": wanted.source if wanted else None,
-                "share": None if share is None else round(100 * share, 4),
+                "share": share,
             }
         )
     return found
+
+
+def share_of(train: int, read: int, listed: int, expected: int | None) -> float | None:
+    """Percent of the expected texts that are in train, else of those listed in the files that were read."""
+    share = train / expected if expected else read / listed if listed else None
+    return None if share is None else round(100 * share, 4)

@@ -7,7 +7,7 @@ import io
 import itertools
 import math
 import statistics as stats
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +80,7 @@ def write(path: str | Path, rows: Iterable[Row]) -> None:
     table = csv.writer(out, lineterminator="\n")
     table.writerow(COLUMNS)
     for row in ordered:
-        table.writerow([_text(getattr(row, name), name) for name in COLUMNS])
+        table.writerow(texts(row))
     write_text(path, out.getvalue())
 
 
@@ -105,12 +105,23 @@ def read(path: str | Path) -> list[Row]:
     return rows
 
 
+def weights_sha256(path: Path) -> str:
+    """Digest of a weights file; empty: there is none."""
+    return sha256(path) if path.exists() else ""
+
+
 def source(row: Row, own: int) -> str:
     """The file in the experiment's folder that a row was computed from; `own`: the experiment's seed."""
+    from vlp.report import server
+
     if row.task == "detection":
         return "regions/quality.json"
     if row.task == "data":
         return "tables/summary.json"
+    if row.stage == "regions":
+        return "bounds.csv"
+    if row.protocol == server.PROTOCOL:
+        return server.FILE
     variant = "pretrained" if row.stage == "pre-trained" else row.variant
     return f"predictions/{fine_tuning(row.task, variant, row.seed, own)}.{row.split}.parquet"
 
@@ -125,6 +136,7 @@ def collect(
     detector: str | Path | None = None,
     leaks: str | Path | None = None,
     bounds: Sequence[Row] = (),
+    weights: Callable[[Path], str] | None = None,
 ) -> list[Row]:
     """All rows of an experiment.
 
@@ -134,12 +146,14 @@ def collect(
         detector: the trained detector's weights, for the detection rows' digest.
         leaks: folder of `vlp data leaks`; None: whether images were seen is unknown.
         bounds: rows of `vlp regions bound`, to stand among the others; of these only the detector saw images.
+        weights: digest of a weights file; None: the files are there and are read.
 
     Raises:
         InputError: a task and variant that the config asks for has no predictions, or a file is damaged.
     """
     rows: list[Row] = []
     marks = Marks(experiment, Path(tables), Path(leaks) if leaks else None)
+    weights = weights or weights_sha256
     for task in TASKS:
         settings = getattr(experiment.tasks, task)
         if settings is None:
@@ -160,8 +174,9 @@ def collect(
                     Path(tables),
                     regions,
                     marks,
+                    weights,
                 )
-    rows += _detection_rows(experiment, quality, Path(tables), detector, marks)
+    rows += _detection_rows(experiment, quality, Path(tables), weights(Path(detector)) if detector else "", marks)
     rows += _server_rows(experiment)
     rows += _coverage_rows(experiment, Path(tables))
     rows += [replace(row, seen_by_model="no", seen_by_detector=marks.detector(row.task, row.split)) for row in bounds]
@@ -256,6 +271,7 @@ def _task_rows(
     tables: Path,
     regions: RegionStore | None,
     marks: Marks,
+    weights: Callable[[Path], str],
 ) -> Iterator[Row]:
     from vlp.data.tables import table_path
     from vlp.tasks.evaluation import TABLES, evaluate
@@ -271,9 +287,8 @@ def _task_rows(
         pretrained = variant == "pretrained"
         stage2 = experiment.start_from or (experiment.reuse.stage2 and experiment.place("models/stage2"))
         folder = (stage2 or models / "stage2") if pretrained else models / names[variant]
-        model = folder / "model.safetensors"
-        checkpoint = sha256(model) if model.exists() else ""
-        seen = marks.model(model.parent, task, split), marks.detector(task, split)
+        checkpoint = weights(folder / "model.safetensors")
+        seen = marks.model(folder, task, split), marks.detector(task, split)
         for measure in found:
             exchanged = blind.get((measure.protocol, measure.metric)) if variant == "full" else None
             yield _row(
@@ -292,14 +307,12 @@ def _task_rows(
 
 
 def _detection_rows(
-    experiment: Experiment, quality: str | Path, tables: Path, detector: str | Path | None, marks: Marks
+    experiment: Experiment, quality: str | Path, tables: Path, checkpoint: str, marks: Marks
 ) -> Iterator[Row]:
     """Recall and precision of the detector on each split but train: shares in [0, 1] there, percent here."""
     from vlp.data.tables import table_path
     from vlp.tasks.evaluation import Measure
 
-    path = Path(detector) if detector else None
-    checkpoint = sha256(path) if path is not None and path.exists() else ""
     data = sha256(table_path(tables, "objects"))
     for split, found in split_quality(read_json(quality)).items():
         if split not in SPLITS:
@@ -376,6 +389,11 @@ def _row(
         seen_by_model=seen[0],
         seen_by_detector=seen[1],
     )
+
+
+def texts(row: Row) -> list[str]:
+    """The row's cells as results.csv has them, in the order of COLUMNS."""
+    return [_text(getattr(row, name), name) for name in COLUMNS]
 
 
 def _text(value: Any, name: str) -> str:

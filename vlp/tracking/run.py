@@ -189,6 +189,12 @@ def code_version() -> str:
             return "unknown"
 
 
+def lock_sha256() -> str | None:
+    """Digest of the list of packages that the environment is made from; None: it is not at hand."""
+    lock = Path(__file__).resolve().parents[2] / "envs" / "lock.txt"
+    return sha256(lock) if lock.exists() else None
+
+
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout
@@ -197,7 +203,6 @@ def _git(root: Path, *arguments: str) -> str:
 def _start(
     experiment: Experiment, rule: str, key: str, params: Mapping[str, Any], tags: Mapping[str, str]
 ) -> dict[str, Any]:
-    lock = Path(__file__).resolve().parents[2] / "envs" / "lock.txt"
     return {
         "run": key,
         "experiment": experiment.name,
@@ -206,7 +211,7 @@ def _start(
         "tags": {"method": experiment.model.method, "seed": str(experiment.seed), "rule": rule, **tags},
         "config_sha256": config_digest(experiment),
         "code_version": code_version(),
-        "lock_sha256": sha256(lock) if lock.exists() else None,
+        "lock_sha256": lock_sha256(),
         "host": platform.node(),
         "pid": os.getpid(),
         "python": platform.python_version(),
