@@ -92,5 +92,10 @@ def sha256(path: str | Path) -> str:
 
 def folder_sha256(files: Mapping[str, str]) -> str:
     """The digest of a folder from its files' names (relative to it) and digests, of whichever order."""
+    return hashlib.sha256(folder_lines(files).encode()).hexdigest()
+
+
+def folder_lines(files: Mapping[str, str]) -> str:
+    """A line `digest  name` for each file, in one order, as sha256sum writes them."""
     ordered = sorted(files.items(), key=lambda item: PurePosixPath(item[0]))
-    return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in ordered).encode()).hexdigest()
+    return "".join(f"{digest}  {name}\n" for name, digest in ordered)

@@ -11,7 +11,8 @@ from vlp.config import Experiment
 from vlp.files import sha256
 from vlp.tracking import journal as journals
 from vlp.tracking import track
-from vlp.tracking.run import flatten, relative
+from vlp.tracking.digests import relative
+from vlp.tracking.run import flatten
 
 
 def _events(path: Path, kind: str) -> list[journals.Event]:

@@ -27,8 +27,10 @@ def leaks(
 ) -> None:
     """Compare the images of pre-training with those of every evaluation, by ids and by looks; list what is shared."""
     from vlp.data.leaks import check, identity
+    from vlp.data.tables import rows
     from vlp.errors import InputError
     from vlp.tracking import track
+    from vlp.tracking.digests import Part
 
     e = experiment(config, overrides)
     chosen = e.data.exclusion
@@ -39,7 +41,9 @@ def leaks(
         _print(found)
         check.require_none(found, model)
         return
-    inputs = {name: tables / f"{name}.parquet" for name in ("images", *check.TASKS)}
+    inputs: dict[str, Path | Part] = {name: tables / f"{name}.parquet" for name in ("images", *check.TASKS)}
+    seen = (r["path"] for r in rows(tables, "images") if identity.data_set(r["image_id"]) not in chosen.not_hashed)
+    inputs["pixels"] = Part.of(e.data_root, seen)
     outputs = {"identity": out / identity.FILE, "shared": out / check.SHARED_FILE, "leaks": out / "leaks.json"}
     params = {f"data.exclusion.{key}": value for key, value in chosen.model_dump().items()}
     with track(e, rule="leaks", inputs=inputs, outputs=outputs, params=params) as run:

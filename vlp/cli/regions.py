@@ -39,15 +39,17 @@ def train(
     from vlp.regions.train import Examples, examples
     from vlp.regions.train import train as fit
     from vlp.tracking import track
+    from vlp.tracking.digests import Part
 
     chosen = experiment(config, overrides)
     dials, threads = chosen.regions.detector, chosen.launch.cpu_threads
-    inputs = {name: table_path(tables, name) for name in ("images", "objects")}
+    inputs: dict[str, Path | Part] = {name: table_path(tables, name) for name in ("images", "objects")}
     outputs = {"detector": out, "facts": out.with_suffix(".json")}
     with track(chosen, rule="detector", inputs=inputs, outputs=outputs, params=dials.model_dump()) as run:
         skipped = Skipped(chosen.regions.on_bad_image)
         images = records(rows(tables, "images", "train"), chosen.data_root)
         found, names = examples(images, rows(tables, "objects", "train"), dials.train_images, str(inputs["objects"]))
+        inputs["pixels"] = Part.of(chosen.data_root, (example.record.path for example in found))
 
         def log(step: int, losses: Mapping[str, float]) -> None:
             for key, value in losses.items():
@@ -159,6 +161,7 @@ def _extract_tables(
     from vlp.regions.extract import report
     from vlp.regions.images import records
     from vlp.tracking import track
+    from vlp.tracking.digests import Part
 
     part = plan.parse_shard(shard) if shard else (1, 1)
     dials, own = settings.extraction, settings.pretrained
@@ -179,10 +182,13 @@ def _extract_tables(
         "dials": (threads or chosen.launch.cpu_threads, dials.batch_size, dials.workers),
     }
     folder = chosen.folder / "runs" / rule
-    with track(chosen, rule=rule, inputs=inputs, outputs=outputs, params={"source": settings.source}) as run:
+    read_too: dict[str, Path | Part] = {**inputs}
+    with track(chosen, rule=rule, inputs=read_too, outputs=outputs, params={"source": settings.source}) as run:
         result, skipped = run_alone(
             extract_part, work, chosen.launch.extraction, folder, f"{chosen.name}-{rule}", inputs
         )
+        shared = plan.shard(records(rows(tables, "images"), chosen.data_root), *part)
+        read_too["pixels"] = Part.of(chosen.data_root, (image.path for image in shared))
         run.metric("images_per_second", result.images_per_second)
         if shard is None:
             _add_truth(chosen, out, tables)

@@ -38,7 +38,7 @@ def results(
     here = experiment(config, overrides)
     inputs = {"predictions": predictions, "quality": quality, "tables": tables}
     inputs |= {} if bounds is None else {"bounds": bounds}
-    inputs |= {} if leaks is None else {"leaks": leaks}
+    inputs |= {name: path for name, path in (("leaks", leaks), ("regions", regions)) if path is not None}
     outputs = {"results": out, "costs": costs, "statistics": statistics}
     with track(here, rule="results", inputs=inputs, outputs=outputs, tags={"stage": "results"}) as run:
         store = None
@@ -89,7 +89,7 @@ def probe(
     from vlp.training.inputs import Paths
 
     here = experiment(config, overrides)
-    inputs = {"model": model, "corpus": corpus, "regions": regions, "vocabulary": vocabulary}
+    inputs = {"model": model, "corpus": corpus, "regions": regions, "vocabulary": vocabulary, "tables": tables}
     with track(here, rule="probe", inputs=inputs, outputs={"figures": out}, tags={"stage": "results"}):
         found = work(here, Paths(tables, corpus, regions, vocabulary), model)
         write_json(out, found)

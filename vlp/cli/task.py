@@ -59,7 +59,7 @@ def finetune(
     with track(
         e,
         rule=f"finetune-{name}",
-        inputs=inputs,
+        inputs=inputs | {"tables": tables} | ({"leaks": leaks} if leaks else {}),
         outputs={"model": out},
         params=settings.model_dump() if settings else {},
         tags={"stage": "fine-tuning", "task": task, "variant": variant, "seed": str(chosen)},

@@ -155,7 +155,7 @@ def origin(row: Row, own: int) -> str:
 def chains(folder: Path, rows: Iterable[Row], own: int) -> dict[str, list[lineage.Step]]:
     """`origin` -> the steps behind that file, the nearest first."""
     known, files = lineage.steps(folder), {origin(row, own): results.source(row, own) for row in rows}
-    return {name: lineage.trace(known, folder, folder / file) for name, file in sorted(files.items())}
+    return {name: lineage.trace(known, folder / file) for name, file in sorted(files.items())}
 
 
 def headlines(rows: Iterable[Row], split: str) -> list[tuple[str, Row, Markup]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from vlp.errors import InputError
-from vlp.files import sha256
 from vlp.tracking import journal as journals
-from vlp.tracking.run import relative
+from vlp.tracking.digests import digest_now, digests_of, is_store
 
 
 @dataclass(frozen=True)
@@ -18,22 +18,43 @@ class File:
     """Relative to the experiment's folder where it lies inside."""
     sha256: str | None
     size: int | None
+    part: bool = False
+    """Only the listed files of this folder."""
 
 
 @dataclass(frozen=True)
 class Step:
     rule: str
     run: str
+    """Tag `vlp.run` of its run in MLflow."""
     status: str
     config_sha256: str
     code_version: str
     inputs: tuple[File, ...]
     outputs: tuple[File, ...]
+    folder: Path
+    """Of its experiment."""
+
+    def place(self, file: File) -> Path:
+        return (self.folder / file.path).resolve()
 
 
 def steps(folder: Path) -> list[Step]:
     """One step per journal of the experiment, by name of the rule."""
-    return [_step(journals.read(path)) for path in sorted((folder / "journals").glob("*.jsonl"))]
+    return [_step(journals.read(path), folder) for path in sorted((folder / "journals").glob("*.jsonl"))]
+
+
+def reachable(folder: Path) -> list[Step]:
+    """The steps of the experiment and of every other one whose files they have read: reused work, a model to start
+    from.
+    """
+    folders, found = [folder.resolve()], []
+    for here in folders:  # grows on the way
+        made = steps(here)
+        found += made
+        outside = {step.place(f) for step in made for f in step.inputs if not step.place(f).is_relative_to(here)}
+        folders += sorted({h for h in map(_home, outside) if h is not None} - set(folders))
+    return found
 
 
 def home(file: Path) -> Path:
@@ -42,53 +63,101 @@ def home(file: Path) -> Path:
     Raises:
         InputError: no folder above it holds journals.
     """
-    for folder in file.resolve().parents:
-        if (folder / "journals").is_dir():
-            return folder
-    raise InputError(file, "stands in no experiment's folder.", "Name a file such as results/demo/results.csv.")
-
-
-def trace(known: list[Step], folder: Path, path: str | Path) -> list[Step]:
-    """Those of the steps that are behind `path`, the nearest first; empty if none has it as an output (or a part)."""
-    found: list[Step] = []
-    wanted = [relative(path, folder)]
-    while wanted:
-        name = wanted.pop(0)
-        for step in known:
-            if step not in found and any(_holds(file.path, name) for file in step.outputs):
-                found.append(step)
-                wanted += [file.path for file in step.inputs]
+    found = _home(file)
+    if found is None:
+        raise InputError(file, "stands in no experiment's folder.", "Name a file such as results/demo/results.csv.")
     return found
 
 
-def changed(folder: Path, found: list[Step]) -> Iterator[tuple[File, str]]:
-    """Every recorded file that is gone, or whose digest is no longer the recorded one, with what is wrong."""
-    seen: dict[str, str | None] = {}
+def trace(known: Iterable[Step], path: Path) -> list[Step]:
+    """Those of the steps that are behind `path`, the nearest first; empty if none has it as an output (or a part)."""
+    known, found, wanted = list(known), [], [path.resolve()]
+    for file in wanted:  # grows on the way
+        for step in known:
+            if step not in found and any(_holds(step.place(output), file) for output in step.outputs):
+                found.append(step)
+                wanted += [step.place(source) for source in step.inputs]
+    return found
+
+
+def writer_of(known: Iterable[Step], digest: str) -> Path | None:
+    """The output that had this digest."""
+    return next((step.place(f) for step in known for f in step.outputs if f.sha256 == digest), None)
+
+
+def raw(found: Iterable[Step]) -> dict[Path, File]:
+    """What the steps have read and none of them made."""
+    found = list(found)
+    made = [step.place(f) for step in found for f in step.outputs]
+    read = {step.place(f): f for step in found for f in step.inputs}
+    return {path: f for path, f in read.items() if not any(_holds(output, path) for output in made)}
+
+
+def digests(found: Iterable[Step]) -> set[str] | None:
+    """Of every file that the steps tell of, those in folders too; None: some folder's files are not known."""
+    all_of_them: set[str] = set()
+    for step in found:
+        for file in (f for f in (*step.outputs, *step.inputs) if f.sha256 is not None):
+            listed = digests_of(step.folder, file.sha256)
+            if listed is None and step.place(file).is_dir() and not is_store(step.place(file)):
+                return None
+            all_of_them |= {file.sha256, *(listed or {}).values()}
+    return all_of_them
+
+
+def changed(found: Iterable[Step]) -> Iterator[str]:
+    """Every recorded file that is gone, that came into a folder, or whose digest is no longer the recorded one.
+
+    Of a folder the files in it are named.
+    """
+    now, told = cache(digest_now), set()
     for step in found:
         for file in (*step.outputs, *step.inputs):
-            path = folder / file.path
-            if file.path not in seen:
-                seen[file.path] = sha256(path) if path.exists() else None
-            now = seen[file.path]
-            if now is None and file.sha256 is not None:
-                yield file, f"{step.rule}: {file.path} is gone"
-            elif now != file.sha256:
-                yield file, f"{step.rule}: {file.path} was {str(file.sha256)[:12]}, is now {str(now)[:12]}"
+            for problem in _changed(step, file, now):
+                if problem not in told:
+                    told.add(problem)
+                    yield f"{step.rule}: {problem}"
 
 
-def _holds(output: str, name: str) -> bool:
+def _changed(step: Step, file: File, now: Callable[[Path], str | None]) -> Iterator[str]:
+    if file.sha256 is None:  # it was absent
+        return
+    path, listed = step.folder / file.path, digests_of(step.folder, file.sha256)
+    if listed is None or not path.is_dir():
+        yield from _differs(file.path, file.sha256, now(path.resolve()))
+        return
+    for name, digest in listed.items():
+        yield from _differs(f"{file.path}/{name}", digest, now((path / name).resolve()))
+    if not file.part:
+        there = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()}
+        yield from (f"{file.path}/{name} is new" for name in sorted(there - set(listed)))
+
+
+def _differs(name: str, then: str, now: str | None) -> Iterator[str]:
+    if now is None:
+        yield f"{name} is gone"
+    elif now != then:
+        yield f"{name} was {then[:12]}, is now {now[:12]}"
+
+
+def _holds(output: Path, file: Path) -> bool:
     """An output folder holds the files in it, and an input folder is made by whoever wrote a file in it."""
-    return output == name or name.startswith(output + "/") or output.startswith(name + "/")
+    return file.is_relative_to(output) or output.is_relative_to(file)
 
 
-def _step(events: list[journals.Event]) -> Step:
+def _home(file: Path) -> Path | None:
+    return next((folder for folder in file.resolve().parents if (folder / "journals").is_dir()), None)
+
+
+def _step(events: list[journals.Event], folder: Path) -> Step:
     start = next((e for e in events if e["event"] == "run_start"), {})
     last = journals.attempts(events)[-1] if start else []
     end = next((e for e in last if e["event"] == "run_end"), {})
     files: dict[str, dict[str, File]] = {"input": {}, "output": {}}
     for event in events:
         if event["event"] in files:
-            files[event["event"]][event["name"]] = File(event["path"], event["sha256"], event["size"])
+            file = File(event["path"], event["sha256"], event["size"], event.get("part", False))
+            files[event["event"]][event["name"]] = file
     return Step(
         rule=start.get("rule", ""),
         run=start.get("run", ""),
@@ -97,4 +166,5 @@ def _step(events: list[journals.Event]) -> Step:
         code_version=start.get("code_version", ""),
         inputs=tuple(files["input"].values()),
         outputs=tuple(files["output"].values()),
+        folder=folder,
     )

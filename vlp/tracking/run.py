@@ -22,9 +22,10 @@ from vlp.config import Experiment
 from vlp.errors import Preempted
 from vlp.files import sha256
 from vlp.tracking import journal as journals
+from vlp.tracking.digests import Part, describe, relative
 from vlp.tracking.system import sampled
 
-Paths = Mapping[str, str | Path]
+Paths = Mapping[str, str | Path | Part]
 FOLLOWED = "VLP_TRACKING_FOLLOWED"
 """Set where one process mirrors for all: a run then leaves its journal to it."""
 
@@ -151,21 +152,6 @@ def _goes_on(seen: list[journals.Event], experiment: Experiment) -> bool:
         return False
     end = next((e for e in parts[-1] if e["event"] == "run_end"), {})
     return end.get("status") != "FINISHED" and parts[-1][0]["config_sha256"] == config_digest(experiment)
-
-
-def describe(path: str | Path, folder: Path) -> dict[str, Any]:
-    """path (relative to the experiment's folder where it lies inside), sha256, size in bytes; of a folder: of all."""
-    path = Path(path)
-    shown = relative(path, folder)
-    if not path.exists():
-        return {"path": shown, "sha256": None, "size": None}
-    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-    return {"path": shown, "sha256": sha256(path), "size": sum(p.stat().st_size for p in files)}
-
-
-def relative(path: str | Path, folder: str | Path) -> str:
-    path, folder = Path(path).resolve(), Path(folder).resolve()
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def config_digest(experiment: Experiment) -> str:

@@ -1,0 +1,115 @@
+"""What a journal tells of a file or a folder: path, sha256, size; and of a folder the digest of each file in it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlp.errors import InputError
+from vlp.files import STORE_MANIFEST, folder_lines, sha256, write_text
+
+LISTS = "digests"
+"""Folder beside the journals. A folder's list stands in the file that has the folder's sha256 as its name, and as its
+own digest; `sha256sum --check` reads it.
+"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some files of a folder."""
+
+    folder: Path
+    names: tuple[str, ...]
+    """Relative to the folder, or absolute where outside of it; also members of tar archives."""
+
+    @classmethod
+    def of(cls, folder: Path, paths: Iterable[str | Path]) -> Part:
+        """Args: paths: as they are in the images table: absolute, or relative to `folder`."""
+        names = {path.relative_to(folder) if path.is_relative_to(folder) else path for path in map(Path, paths)}
+        return cls(folder, tuple(sorted(name.as_posix() for name in names)))
+
+
+def describe(path: str | Path | Part, folder: Path) -> dict[str, Any]:
+    """path (relative to the experiment's `folder` where it lies inside), sha256, size in bytes; of a folder: of all.
+
+    The digests of a folder's files are kept in `folder`/journals/digests.
+    """
+    if isinstance(path, Part):
+        return _listed(path.folder, dict(_contents(path)), folder) | {"part": True}
+    path = Path(path)
+    if not path.exists():
+        return {"path": relative(path, folder), "sha256": None, "size": None}
+    if not path.is_dir():
+        return {"path": relative(path, folder), "sha256": sha256(path), "size": path.stat().st_size}
+    if is_store(path):
+        size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+        return {"path": relative(path, folder), "sha256": sha256(path), "size": size}
+    found = {p.relative_to(path).as_posix(): (sha256(p), p.stat().st_size) for p in path.rglob("*") if p.is_file()}
+    return _listed(path, found, folder)
+
+
+def digests_of(folder: Path, digest: str) -> dict[str, str] | None:
+    """Name -> sha256 of the files of a folder that had this digest; None: there is no list of them.
+
+    Args:
+        folder: of the experiment whose journal tells of it.
+    """
+    path = _list_file(folder, digest)
+    if not path.exists() or sha256(path) != digest:
+        return None
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {name: one for one, _, name in (line.partition("  ") for line in lines)}
+
+
+def digest_now(path: Path) -> str | None:
+    """Of a file, a folder, or a member of a tar archive; None: it is gone."""
+    if path.exists():
+        return sha256(path)
+    try:
+        return hashlib.sha256(_bytes(path)).hexdigest()
+    except (OSError, InputError):
+        return None
+
+
+def is_store(path: Path) -> bool:
+    """A region store that is a folder has a list of its own."""
+    return (path / STORE_MANIFEST).is_file()
+
+
+def relative(path: str | Path, folder: str | Path) -> str:
+    path, folder = Path(path).resolve(), Path(folder).resolve()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def _contents(part: Part) -> Iterator[tuple[str, tuple[str, int]]]:
+    """Without files that cannot be read: the rule that needs them tells of those."""
+    for name in part.names:
+        with contextlib.suppress(OSError, InputError):
+            path = part.folder / name
+            data = None if path.is_file() else _bytes(path)
+            size = path.stat().st_size if data is None else len(data)
+            yield name, (sha256(path) if data is None else hashlib.sha256(data).hexdigest(), size)
+
+
+def _bytes(path: Path) -> bytes:
+    from vlp.data.archives import open_binary
+
+    with open_binary(path) as file:
+        return file.read()
+
+
+def _listed(path: Path, found: Mapping[str, tuple[str, int]], folder: Path) -> dict[str, Any]:
+    text = folder_lines({name: digest for name, (digest, _) in found.items()})
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if not _list_file(folder, digest).exists():
+        with contextlib.suppress(OSError, InputError):  # a full disk: the folder's own digest is in the journal
+            write_text(_list_file(folder, digest), text)
+    return {"path": relative(path, folder), "sha256": digest, "size": sum(size for _, size in found.values())}
+
+
+def _list_file(folder: Path, digest: str) -> Path:
+    return folder / "journals" / LISTS / f"{digest}.sha256"
