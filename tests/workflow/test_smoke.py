@@ -22,6 +22,8 @@ from vlp.bundle.pack import pack
 from vlp.bundle.pages import grids
 from vlp.bundle.verify import verify
 from vlp.config import load
+from vlp.report import results
+from vlp.tracking import lineage
 
 ROOT = Path(__file__).parents[2]
 VLP = Path(sys.executable).parent
@@ -166,12 +168,30 @@ def test_every_rule_is_a_run_under_one_parent(smoke: Path) -> None:
     assert client.get_metric_history(stage2.info.run_id, "loss")
 
 
-def test_lineage_walks_back_to_the_raw_data(smoke: Path) -> None:
-    command = [str(VLP / "vlp"), "lineage", str(smoke / "results.csv")]
+def test_lineage_walks_back_from_a_row_to_the_raw_data(smoke: Path) -> None:
+    number = next(n for n, row in enumerate(rows(smoke), start=1) if row["task"] == "vqa")
+    command = [str(VLP / "vlp"), "lineage", str(smoke / "results.csv"), "--row", str(number)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
-    for rule in ("results", "predict-vqa.full.test", "finetune-vqa.full", "stage2", "stage1", "corpus", "shapes"):
-        assert re.search(rf"^{re.escape(rule)} ", done.stdout, re.M), rule
+    made = ("results", "predict-vqa.full.test", "finetune-vqa.full", "stage2", "stage1", "corpus", "vocabulary")
+    for rule in (*made, "phrases", "regions", "detector", "tables", "leaks", "shapes"):
+        assert re.search(rf"^{re.escape(rule)}  FINISHED  run [0-9a-f]{{32}}", done.stdout, re.M), rule
+    for file in ("predictions/vqa.full.test.parquet", "models/stage1", "detector/detector.safetensors", "raw"):
+        assert re.search(rf"-> {re.escape(file)}  [0-9a-f]{{64}}  \d+ bytes", done.stdout), file
+
+
+def test_a_changed_byte_in_any_artefact_is_found_from_every_row_behind_it(smoke: Path) -> None:
+    known, files = lineage.steps(smoke), {results.source(row) for row in results.read(smoke / "results.csv")}
+    behind = [step for file in sorted(files) for step in lineage.trace(known, smoke / file)]
+    assert list(lineage.changed(behind)) == []
+    assert all(lineage.trace(known, smoke / file) for file in files)
+    for step in set(behind):
+        for output in step.outputs:
+            place = smoke / output.path
+            path = sorted(p for p in place.rglob("*") if p.is_file())[-1] if place.is_dir() else place
+            with changed(path):
+                told = list(lineage.changed(lineage.trace(known, place)))
+            assert any(f": {path.relative_to(smoke)} was " in line for line in told), path
 
 
 def test_a_wrong_key_is_named(tmp_path: Path) -> None:

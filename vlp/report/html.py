@@ -119,6 +119,7 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         origin=lambda row: origin(row, experiment.seed),
         seeds=seeds.said(rows),
         chains=chains(folder, rows, experiment.seed),
+        numbered={anchor(row): number for number, row in enumerate(rows, start=1)},
         charts=charts(folder),
         aligned=alignment.charts(experiment),
         costs=spent.read(costs),
