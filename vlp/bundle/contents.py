@@ -61,8 +61,9 @@ def manifest(value: Any) -> Manifest:
     """Raises ValueError, KeyError, TypeError: `value` is not the JSON of a manifest."""
     if value["format"] != FORMAT:
         raise ValueError(f"the format is {value['format']!r}, wanted {FORMAT!r}")
-    parts = {k: {name: Entry(**entry) for name, entry in value[k].items()} for k in ("packed", "left_out")}
-    return Manifest(**{k: v for k, v in value.items() if k != "format"} | parts)
+    plain = {k: v for k, v in value.items() if k not in ("format", "packed", "left_out")}
+    packed, left = ({name: Entry(**entry) for name, entry in value[k].items()} for k in ("packed", "left_out"))
+    return Manifest(**plain, packed=packed, left_out=left)
 
 
 def packed(experiment: Experiment) -> dict[str, Path]:

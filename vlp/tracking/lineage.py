@@ -97,7 +97,9 @@ def digests(found: Iterable[Step]) -> set[str] | None:
     """Of every file that the steps tell of, those in folders too; None: some folder's files are not known."""
     all_of_them: set[str] = set()
     for step in found:
-        for file in (f for f in (*step.outputs, *step.inputs) if f.sha256 is not None):
+        for file in (*step.outputs, *step.inputs):
+            if file.sha256 is None:
+                continue
             listed = digests_of(step.folder, file.sha256)
             if listed is None and step.place(file).is_dir() and not is_store(step.place(file)):
                 return None
