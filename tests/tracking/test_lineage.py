@@ -58,7 +58,7 @@ def test_from_a_number_to_the_raw_data(chained: Path) -> None:
     assert digests is not None and {sha256(chained / name) for name in FILES} <= digests
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(name=st.sampled_from(FILES), data=st.data())
 def test_a_changed_byte_of_any_artefact_is_named(chained: Path, name: str, data: st.DataObject) -> None:
     path = chained / name
