@@ -1,6 +1,7 @@
 # demo: the whole chain on the embedded data.  test, test-slurm, test-long, lint: the checks.
 # lock: resolve envs/requirements.in again.  ui: browse the demo's runs in MLflow.
-.PHONY: demo ui test test-slurm test-long lint lock env
+# docs-pictures: the pictures of README and docs, from finished results (PLAN: of a sweep, for its pictures too).
+.PHONY: demo ui docs-pictures test test-slurm test-long lint lock env
 .DEFAULT_GOAL := demo
 PYTHON ?= python3.11
 VENV := .venv
@@ -31,6 +32,9 @@ demo: env
 
 ui: env
 	$(BIN)/vlp tracking ui --config $(CONFIG) --port $(PORT)
+
+docs-pictures: env
+	$(BIN)/python -m tools.pictures --config results/$(EXPERIMENT)/experiment.yaml $(if $(PLAN),--plan $(PLAN))
 
 test: env
 	$(BIN)/python -m pytest --durations=8
