@@ -48,7 +48,7 @@ def bundle(finished: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
-def forged(bundle: Path, place: Path, name: str, change: Callable[[Path], None], redone: bool = True) -> Path:
+def forged(bundle: Path, place: Path, name: str, change: Callable[[Path], object], redone: bool = True) -> Path:
     """The bundle with one file changed; `redone`: with that file's digest in the manifest."""
     known = verify.unpack(bundle, place)
     change(place / name)

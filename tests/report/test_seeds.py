@@ -37,6 +37,7 @@ def test_mean_and_spread_are_those_of_the_values(values: list[float]) -> None:
     if len(values) == 1:
         assert folded == rows[0]  # with its bootstrap interval
     else:
+        assert folded.sd is not None
         assert (folded.ci_low, folded.ci_high) == (
             pytest.approx(folded.value - folded.sd),
             pytest.approx(folded.value + folded.sd),

@@ -49,11 +49,11 @@ class Source(Part):
     @property
     def facts(self) -> tuple[Fact, ...]:
         """What the entry claims: terms, if any are named; numbers, of its files or in its note; digests."""
-        found: list[Fact] = [] if self.licence in NO_LICENCE else ["licence"]
+        claims: dict[Fact, object] = {"licence": self.licence not in NO_LICENCE}
         counts = [n for file in self.files for n in file.gives.values() if n is not None and n > 1]
-        found += ["counts"] if counts or any(c.isdigit() for c in self.note) else []
-        found += ["digests"] if any(file.sha256 for file in self.files) else []
-        return tuple(found)
+        claims["counts"] = counts or any(c.isdigit() for c in self.note)
+        claims["digests"] = any(file.sha256 for file in self.files)
+        return tuple(fact for fact, claimed in claims.items() if claimed)
 
     @property
     def unverified(self) -> tuple[Fact, ...]:
