@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.tracking.conftest import Make
-from vlp.config import Experiment
+from vlp.config import Experiment, build
 from vlp.files import sha256
+from vlp.launch import record
 from vlp.tracking import journal as journals
 from vlp.tracking import mirror, track
 
@@ -66,8 +68,9 @@ def test_the_store_holds_what_the_journals_hold_once(tracked: Experiment, tmp_pa
     wanted = [(e["step"], e["value"], int(e["time"] * 1000)) for e in events if e["key"] == "loss"]
     assert sorted((m.step, m.value, m.timestamp) for m in history) == wanted
     (dataset,) = regions.inputs.dataset_inputs
-    assert dataset.dataset.name == "tables"
-    assert [a.path for a in client.list_artifacts(regions.info.run_id)] == ["quality.json"]
+    assert dataset.dataset.name == "tables" and json.loads(dataset.dataset.source) == {"uri": str(data)}
+    assert json.loads(dataset.dataset.profile) == {"bytes": 2, "sha256": sha256(data)}
+    assert [a.path for a in client.list_artifacts(regions.info.run_id)] == ["experiment.yaml", "quality.json"]
     assert [a.path for a in client.list_artifacts(parent.info.run_id)] == ["experiment.yaml"]
     found = client.get_experiment(parent.info.experiment_id)
     assert json.loads(found.tags["mlflow.sharedViewState.vlp"])["orderByAsc"] is True
@@ -181,3 +184,55 @@ def test_a_final_model_is_a_version_in_the_registry(tracked: Experiment) -> None
     assert client.get_model_version_by_alias(name, "final").run_id in {r.info.run_id for r in runs["stage1"]}
     first = client.list_artifacts(versions[0].run_id or "", "model")
     assert [a.path for a in first] == ["model/config.json"]
+
+
+def test_each_run_has_its_config_its_log_and_its_job(tracked: Experiment, make: Make) -> None:
+    out = tracked.folder / "logs" / "predict-x.log"
+    out.parent.mkdir(parents=True)
+    out.write_text("first line\n")
+    jobs = tracked.folder / "runs" / "predict-x"
+    sent = record.Record("t", "n", "k", "slurm", 1, "success", job="4711", tries=2)
+    record.write(jobs, sent)
+    with track(tracked, "predict-x"):
+        pass
+    out.write_text("first line\nsecond line\n")
+    mirror.sync(tracked)
+    client, runs = _runs(tracked)
+    (run,) = runs["predict-x"]
+    assert (run.data.tags["slurm_job"], run.data.tags["tries"], run.data.tags["executor"]) == ("4711", "2", "slurm")
+    place = Path(client.download_artifacts(run.info.run_id, ""))
+    assert (place / "logs" / "predict-x.log").read_text() == "first line\nsecond line\n"
+    value = yaml.safe_load((place / "experiment.yaml").read_text())
+    assert build(value, "mirrored") == tracked
+    other = make(tracking={"enabled": True}, seed=9)  # the file of the run is that of its own config
+    with track(other, "tables"):
+        pass
+    record.write(jobs, sent, status="taken")
+    with track(other, "predict-x"):
+        pass
+    (tables,) = _runs(tracked)[1]["tables"]
+    assert "seed: 9" in Path(client.download_artifacts(tables.info.run_id, "experiment.yaml")).read_text()
+    last = max(_runs(tracked)[1]["predict-x"], key=lambda r: r.info.start_time)
+    assert "slurm_job" not in last.data.tags  # that job was of the run before
+
+
+def test_parts_of_a_sweep_are_children_of_one_parent_with_the_varied_keys(make: Make, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'sweep.db'}"
+    for n, row in enumerate(("full", "- tags")):
+        varied = {"row": row, "model.use_tags": str(n == 0)}
+        tracking = {"enabled": True, "uri": uri, "parent": "table", "varied": varied}
+        with track(make(name=f"run-{n}", tracking=tracking), "results"):
+            pass
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name("table")
+    assert found is not None
+    runs = {r.info.run_name: r for r in client.search_runs([found.experiment_id])}
+    assert sorted(runs) == ["run-0/results", "run-1/results", "table"]
+    children = [run for name, run in runs.items() if name != "table"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {runs["table"].info.run_id}
+    assert runs["run-1/results"].data.params["model.use_tags"] == "False"
+    assert runs["run-1/results"].data.params["row"] == "- tags"
+    columns = json.loads(found.tags["mlflow.sharedViewState.vlp"])["selectedColumns"]
+    assert columns[-2:] == ["params.`row`", "params.`model.use_tags`"]

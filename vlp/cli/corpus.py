@@ -36,7 +36,7 @@ def build(
 
     e = experiment(config, overrides)
     inputs = {"tables": tables, "phrases": phrases, "vocabulary": vocabulary, "regions": regions}
-    with track(e, rule="corpus", inputs=inputs, outputs={"corpus": out}) as run:
+    with track(e, rule="corpus", inputs=inputs, outputs={"corpus": out}, tags={"stage": "corpus"}) as run:
         counts = corpus.write(
             out,
             tables,

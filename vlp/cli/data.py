@@ -33,7 +33,14 @@ def read(
     chosen = experiment(config, overrides)
     data = chosen.data
     params = {"data.name": data.name, "data.limit": data.limit, "data.split.set_apart": data.split.set_apart}
-    with track(chosen, rule="tables", inputs=source_files(chosen), outputs={"tables": out}, params=params) as run:
+    with track(
+        chosen,
+        rule="tables",
+        inputs=source_files(chosen),
+        outputs={"tables": out},
+        params=params,
+        tags={"stage": "data"},
+    ) as run:
         summary = read_experiment(chosen, out, progress=sys.stderr.isatty())
         for table, splits in summary["counts"].items():
             for split, count in splits.items():
@@ -62,7 +69,7 @@ def shapes(
         raise ConfigError(f"{config}: data.generator is not set, so there is nothing to make")
     params = {f"data.generator.{key}": value for key, value in dials.model_dump().items()}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with track(chosen, rule="shapes", inputs={}, outputs={"raw": out}, params=params) as run:
+    with track(chosen, rule="shapes", inputs={}, outputs={"raw": out}, params=params, tags={"stage": "data"}) as run:
         with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as bar:
             task = bar.add_task("shapes", total=None)
             manifest = generate(

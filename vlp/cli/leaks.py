@@ -46,7 +46,7 @@ def leaks(
     inputs["pixels"] = Part.of(e.data_root, seen)
     outputs = {"identity": out / identity.FILE, "shared": out / check.SHARED_FILE, "leaks": out / "leaks.json"}
     params = {f"data.exclusion.{key}": value for key, value in chosen.model_dump().items()}
-    with track(e, rule="leaks", inputs=inputs, outputs=outputs, params=params) as run:
+    with track(e, rule="leaks", inputs=inputs, outputs=outputs, params=params, tags={"stage": "data"}) as run:
         hashed = _identify(tables, e.data_root, out / identity.FILE, tuple(chosen.not_hashed))
         found = check.find(tables, out / identity.FILE, chosen.policy)
         check.write(out, found, hashed)

@@ -40,7 +40,9 @@ def mine(
     params = {"phrases": e.phrases.model_dump(mode="json"), "parser": version(e.phrases.parser)}
     work = {"tables": tables, "out": out, "parser": e.phrases.parser, "processes": e.phrases.processes, "part": part}
     folder = e.folder / "runs" / rule
-    with track(e, rule=rule, inputs={"tables": tables}, outputs={"phrases": out}, params=params) as run:
+    with track(
+        e, rule=rule, inputs={"tables": tables}, outputs={"phrases": out}, params=params, tags={"stage": "phrases"}
+    ) as run:
         found = run_alone(mine_part, work, e.launch.phrases, folder, f"{e.name}-{rule}", {"tables": tables})
         _record(run, out, *found)
     taken(folder)
@@ -80,7 +82,7 @@ def merge(
 
     e, began = experiment(config, overrides), time.monotonic()
     inputs = {path.stem: path for path in shards}
-    with track(e, rule="phrases", inputs=inputs, outputs={"phrases": out}) as run:
+    with track(e, rule="phrases", inputs=inputs, outputs={"phrases": out}, tags={"stage": "phrases"}) as run:
         counts = mining.write(out, mining.joined(shards), version(e.phrases.parser))
         _record(run, out, counts, time.monotonic() - began)
 
@@ -118,7 +120,7 @@ def vocabulary(
     inputs = {"tables": tables, "phrases": phrases, "regions": regions}
     outputs = {"phrases": out / "phrases.json", "tokenizer": out / "tokenizer"}
     params = {"vocabulary": e.vocabulary.model_dump(mode="json"), "min_sentences": e.phrases.min_sentences}
-    with track(e, rule="vocabulary", inputs=inputs, outputs=outputs, params=params) as run:
+    with track(e, rule="vocabulary", inputs=inputs, outputs=outputs, params=params, tags={"stage": "phrases"}) as run:
         tokenizer = e.vocabulary.tokenizer if e.start_from is None else str(e.start_from / "tokenizer")
         if tokenizer is None:
             store = RegionStore(regions)

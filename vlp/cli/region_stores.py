@@ -140,7 +140,7 @@ def bound(
 
     chosen = experiment(config, overrides)
     inputs = {"store": store, "phrase_boxes": table_path(tables, "phrase_boxes")}
-    with track(chosen, rule="bound", inputs=inputs, outputs={"bounds": out}) as run:
+    with track(chosen, rule="bound", inputs=inputs, outputs={"bounds": out}, tags={"stage": "regions"}) as run:
         found = upper_bounds(chosen, RegionStore(store), tables)
         write(out, found)
         for row in found:

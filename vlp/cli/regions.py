@@ -45,7 +45,9 @@ def train(
     dials, threads = chosen.regions.detector, chosen.launch.cpu_threads
     inputs: dict[str, Path | Part] = {name: table_path(tables, name) for name in ("images", "objects")}
     outputs = {"detector": out, "facts": out.with_suffix(".json")}
-    with track(chosen, rule="detector", inputs=inputs, outputs=outputs, params=dials.model_dump()) as run:
+    with track(
+        chosen, rule="detector", inputs=inputs, outputs=outputs, params=dials.model_dump(), tags={"stage": "regions"}
+    ) as run:
         skipped = Skipped(chosen.regions.on_bad_image)
         images = records(rows(tables, "images", "train"), chosen.data_root)
         found, names = examples(images, rows(tables, "objects", "train"), dials.train_images, str(inputs["objects"]))
@@ -183,7 +185,14 @@ def _extract_tables(
     }
     folder = chosen.folder / "runs" / rule
     read_too: dict[str, Path | Part] = {**inputs}
-    with track(chosen, rule=rule, inputs=read_too, outputs=outputs, params={"source": settings.source}) as run:
+    with track(
+        chosen,
+        rule=rule,
+        inputs=read_too,
+        outputs=outputs,
+        params={"source": settings.source},
+        tags={"stage": "regions"},
+    ) as run:
         result, skipped = run_alone(
             extract_part, work, chosen.launch.extraction, folder, f"{chosen.name}-{rule}", inputs
         )
@@ -266,7 +275,9 @@ def merge(
         raise ConfigError("--config: give --tables and --quality too")
     chosen = experiment(config, overrides)
     inputs = {path.stem: path for path in files} | {k: table_path(tables, k) for k in ("images", "objects")}
-    with track(chosen, rule="regions", inputs=inputs, outputs={"store": store, "quality": quality}) as run:
+    with track(
+        chosen, rule="regions", inputs=inputs, outputs={"store": store, "quality": quality}, tags={"stage": "regions"}
+    ) as run:
         result, skipped = parts.merge(files, store), parts.skipped_in(files)
         images = records(rows(tables, "images"), chosen.data_root)
         _add_truth(chosen, store, tables)
@@ -347,7 +358,14 @@ def import_(
     for name, folder in folders.items():
         inputs |= {f"{name}.{file}": folder / file for file in ("features.tsv", "predictions.tsv")}
     outputs = {"store": out, "quality": quality}
-    with track(chosen, rule="regions", inputs=inputs, outputs=outputs, params={"source": "vinvl_tsv"}) as run:
+    with track(
+        chosen,
+        rule="regions",
+        inputs=inputs,
+        outputs=outputs,
+        params={"source": "vinvl_tsv"},
+        tags={"stage": "regions"},
+    ) as run:
         skipped = Skipped(chosen.regions.on_bad_image)
         images = records(rows(tables, "images"), chosen.data_root)
         held = {image.image_id.partition("/")[0] for image in images}

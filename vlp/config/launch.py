@@ -61,3 +61,5 @@ class Tracking(Part):
     """False keeps the journals only."""
     parent: str | None = None
     """Sweep that this is a part of: one MLflow experiment, with one parent run over those of all its parts."""
+    varied: dict[str, str] = {}
+    """Of a part of a sweep: the keys that its rows set, with this part's values: parameters of its runs in MLflow."""

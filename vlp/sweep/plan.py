@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from vlp.config import Experiment, build
 from vlp.config.sweep import Sweep, resolved
 from vlp.errors import InputError
 from vlp.files import write_text
+from vlp.tracking.run import flatten
 
 KINDS = ("data", "stage1", "stage2", "run")
 _LOCAL = {"name", "results", "tracking", "sources", "reuse", "launch"}
@@ -92,6 +93,7 @@ def make(sweep: Sweep, overrides: list[str], results: Path | None = None, array:
         ConfigError: a row is no valid experiment; the message names the row.
     """
     rows = resolved(sweep, overrides)
+    keys = sorted({key for changes in sweep.combined().values() for key in flatten(changes)})
     nodes: dict[str, Node] = {}
     runs: dict[str, dict[int, str]] = {}
     folder = Path()
@@ -99,13 +101,20 @@ def make(sweep: Sweep, overrides: list[str], results: Path | None = None, array:
         base = build(value | {"name": sweep.name}, f"row {row}")
         folder = (results or base.results) / sweep.name
         for seed in sweep.seeds:
-            last = _run(sweep, base, seed, folder, array, nodes, f"{row}, seed {seed}")
+            last = _run(sweep, base, seed, folder, array, nodes, f"{row}, seed {seed}", keys)
             runs.setdefault(row, {})[seed] = last
     return Plan(sweep, folder, sorted(nodes.values(), key=lambda n: KINDS.index(n.kind)), runs)
 
 
 def _run(
-    sweep: Sweep, base: Experiment, seed: int, folder: Path, array: bool, nodes: dict[str, Node], user: str
+    sweep: Sweep,
+    base: Experiment,
+    seed: int,
+    folder: Path,
+    array: bool,
+    nodes: dict[str, Node],
+    user: str,
+    keys: Sequence[str],
 ) -> str:
     """Add the nodes of one run; returns the run's."""
     reuse: dict[str, Path] = {}
@@ -116,10 +125,21 @@ def _run(
         e = base if kind == "data" else base.model_copy(update={"seed": seed})
         name = f"{kind}-{key(kind, e)}"
         if name not in nodes:
-            nodes[name] = Node(kind, name, _placed(e, sweep, name, folder, reuse, array))
+            varied = {"row": user.rpartition(", ")[0], **{k: _value(kind, e, k) for k in keys}}
+            nodes[name] = Node(kind, name, _placed(e, sweep, name, folder, reuse, array, varied))
         nodes[name].users.append(user)
         reuse = {**reuse, kind: folder / name}
     return name
+
+
+def _value(kind: str, e: Experiment, path: str) -> str:
+    """The value of a key in work of this kind; `any` where the work does not depend on it."""
+    if path.split(".")[0] in _LATER[kind] or (kind == "stage1" and path.startswith("pretraining.stage2")):
+        return "any"
+    value: Any = e.model_dump(mode="json")
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return str(value)
 
 
 def key(kind: str, e: Experiment) -> str:
@@ -134,7 +154,15 @@ def key(kind: str, e: Experiment) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _placed(e: Experiment, sweep: Sweep, name: str, folder: Path, reuse: dict[str, Path], array: bool) -> Experiment:
+def _placed(
+    e: Experiment,
+    sweep: Sweep,
+    name: str,
+    folder: Path,
+    reuse: dict[str, Path],
+    array: bool,
+    varied: dict[str, str],
+) -> Experiment:
     """The experiment with its folder, what it reuses, and the sweep that it is mirrored under."""
     launch = e.launch
     for part in ("pretraining", "finetuning", "prediction"):
@@ -143,7 +171,11 @@ def _placed(e: Experiment, sweep: Sweep, name: str, folder: Path, reuse: dict[st
             resources = resources.model_copy(update={"array": folder / "arrays"})
             launch = launch.model_copy(update={part: resources})
     tracking = e.tracking.model_copy(
-        update={"parent": sweep.name, "uri": e.tracking.uri or f"sqlite:///{(folder / 'mlflow.db').resolve()}"}
+        update={
+            "parent": sweep.name,
+            "uri": e.tracking.uri or f"sqlite:///{(folder / 'mlflow.db').resolve()}",
+            "varied": varied,
+        }
     )
     changes: dict[str, Any] = {
         "name": name,

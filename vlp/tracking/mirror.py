@@ -162,7 +162,8 @@ class _Store:
             else:
                 artifacts = f"file://{place / 'mlartifacts'}" if uri.startswith("sqlite:") else None
                 kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI shows its training view
-                view = {"orderByKey": "attributes.start_time", "orderByAsc": True, "selectedColumns": COLUMNS}
+                columns = [*COLUMNS, *(f"params.`{_key(key)}`" for key in experiment.tracking.varied)]
+                view = {"orderByKey": "attributes.start_time", "orderByAsc": True, "selectedColumns": columns}
                 kind[f"mlflow.sharedViewState.{VIEW}"] = json.dumps(view)
                 self.id = self.client.create_experiment(self._name, artifact_location=artifacts, tags=kind)
             self.parent = self._find("vlp.parent", "1") or self._make_parent(int(began * 1000))
@@ -177,13 +178,14 @@ class _Store:
         done = int(run.data.tags.get("vlp.lines", "0"))
         training = _training(events, self._folder)
         live = journals.read(training) if training is not None and training.exists() else []
-        self._params(run_id, start["params"], run.data.params)
+        self._params(run_id, {**self._experiment.tracking.varied, **start["params"]}, run.data.params)
         self._metrics(run_id, events, live, done, json.loads(run.data.tags.get("vlp.steps", "{}")))
         self._files(run_id, events, done)
         models = Models(self.client, self.id, self._experiment, self._in_time)
         models.bring(run_id, start, events, live, [e for e in events[done:] if e["event"] == "output"])
         status, end = _status(events)
-        self._tags(run_id, {"vlp.lines": str(len(events)), **_start_tags(start)})
+        self._tags(run_id, {"vlp.lines": str(len(events)), **_start_tags(start), **_job_tags(events)})
+        self._texts(run_id, start, run.data.tags)
         if status == "RUNNING":
             self.client.update_run(run_id, status="RUNNING")
             return
@@ -216,6 +218,20 @@ class _Store:
         if self._experiment.tracking.parent:
             tags, name = {**tags, "part": self._experiment.name}, f"{self._experiment.name}/{name}"
         return self.client.create_run(self.id, began, tags=tags, run_name=name).info.run_id
+
+    def _texts(self, run_id: str, start: journals.Event, tags: dict[str, str]) -> None:
+        """The whole config, while it is the one that the run had; the rule's log, as long as it grows."""
+        if start["config_sha256"] == config_digest(self._experiment) and "vlp.config" not in tags:
+            self._in_time()
+            value = yaml.safe_dump(self._experiment.model_dump(mode="json"), sort_keys=False)
+            self.client.log_text(run_id, value, "experiment.yaml")
+            self._tags(run_id, {"vlp.config": "1"})
+        log = self._folder / "logs" / f"{start['rule']}.log"
+        size = log.stat().st_size if log.is_file() else 0
+        if 0 < size < COPIED_BYTES and tags.get("vlp.log") != str(size):
+            self._in_time()
+            self.client.log_artifact(run_id, str(log), "logs")
+            self._tags(run_id, {"vlp.log": str(size)})
 
     def _params(self, run_id: str, params: dict[str, Any], there: dict[str, str]) -> None:
         from mlflow.entities import Param
@@ -266,7 +282,10 @@ class _Store:
                 tags[f"{event['event']}.{_key(event['name'])}"] = f"{event['path']} {event['sha256']} {event['size']}"
             if event["event"] == "input" and event["sha256"]:
                 source = str(self._folder / event["path"])
-                data = Dataset(event["name"], event["sha256"][:36], "local", source)
+                facts = {"bytes": event["size"], "sha256": event["sha256"]}
+                data = Dataset(
+                    event["name"], event["sha256"][:36], "local", json.dumps({"uri": source}), profile=json.dumps(facts)
+                )
                 datasets.append(DatasetInput(data, [InputTag("mlflow.data.context", event["name"])]))
             file = self._folder / event["path"]
             small = (event["size"] or COPIED_BYTES) < COPIED_BYTES and file.suffix in COPIED and file.is_file()
@@ -293,6 +312,15 @@ def _start_tags(start: journals.Event) -> dict[str, str]:
     keep = ("config_sha256", "code_version", "lock_sha256", "host", "threads", "slurm_job")
     tags = {**start["tags"], **{k: start[k] for k in keep if start.get(k) is not None}}
     return {_key(k): str(v) for k, v in tags.items()}
+
+
+def _job_tags(events: list[journals.Event]) -> dict[str, str]:
+    """Of the last job that did the run's work, where it was sent elsewhere."""
+    last = next((e for e in reversed(events) if e["event"] == "job"), None)
+    if last is None:
+        return {}
+    name = "slurm_job" if last["executor"] == "slurm" else "job"
+    return {"executor": last["executor"], name: str(last["job"]), "tries": str(last["tries"])}
 
 
 def _status(events: list[journals.Event]) -> tuple[str, float]:

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from vlp.config import Experiment
-from vlp.errors import Preempted
+from vlp.errors import InputError, Preempted
 from vlp.files import sha256
 from vlp.tracking import journal as journals
 from vlp.tracking.digests import Part, describe, relative
@@ -42,6 +42,7 @@ class Run:
         self._journal, self._folder = journal, folder
         self._points = set(journals.points(seen))
         self._checkpoints = {e["step"] for e in seen if e["event"] == "checkpoint"}
+        self._sent_from: Path | None = None
 
     def metric(self, key: str, value: float, step: int | None = None) -> None:
         self._points.add((key, step))
@@ -65,10 +66,22 @@ class Run:
         Also when the training fails: what it has logged is not lost.
         """
         self._journal.write("training", path=relative(path, self._folder))
+        self._sent_from = Path(path).parent
         try:
             yield
         finally:
             self.adopt(path)
+
+    def job(self, rule: str) -> None:
+        """The job that did the work, where it was sent to another process or to SLURM: its record is in the run
+        directory, that of the training or `runs/<rule>`.
+        """
+        from vlp.launch import record
+
+        with contextlib.suppress(OSError, InputError):
+            last = record.read(self._sent_from or self._folder / "runs" / rule)
+            if last is not None and last.job is not None and last.status != "taken":  # taken: of an earlier run
+                self._journal.write("job", executor=last.executor, job=last.job, tries=last.tries)
 
     def adopt(self, path: str | Path) -> int:
         """Take over the metrics and checkpoints of a training journal; returns how many points were new.
@@ -117,7 +130,7 @@ def track(
     status, problem = "FINISHED", None
     began = time.monotonic()
     try:
-        with _sigterm_raises(), sampled(run):
+        with _sigterm_raises(), sampled(run, folder):
             yield run
             for kind, named in (("input", inputs), ("output", outputs)):
                 for name, file in (named or {}).items():
@@ -132,6 +145,7 @@ def track(
         status, problem = "FAILED", f"{type(error).__name__}: {error}"
         raise
     finally:
+        run.job(rule)
         journal.write(
             "run_end",
             status=status,
