@@ -86,6 +86,7 @@ def measure(server: Server, folder: Path, rounds: int, seconds: float) -> None:
     driver = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     follower = threading.Thread(target=_follow, args=(folder, server.uri, driver.pid))
     print(f"{'server':20}{'tracker / step':>16}{'step, without':>16}{'step, with':>14}{'spread':>10}{'ratio':>8}")
+    worst, apart = 0.0, []
     with track(experiment, "stage1") as run, run.training(own):
         follower.start()
         for name, change in states.items():
@@ -99,6 +100,7 @@ def measure(server: Server, folder: Path, rounds: int, seconds: float) -> None:
                 total += sum(taken)
             spread = max(without) / min(without) - 1
             a, b = statistics.median(without), statistics.median(with_)
+            worst, apart = max(worst, inside[0] / total), [*apart, *([name] if abs(b / a - 1) > spread else [])]
             print(f"{name:20}{inside[0] / total:16.3%}{a * 1e3:13.2f} ms{b * 1e3:11.2f} ms{spread:10.1%}{b / a:8.3f}")
     driver.kill()
     driver.wait()
@@ -113,6 +115,8 @@ def measure(server: Server, folder: Path, rounds: int, seconds: float) -> None:
     points = client.get_metric_history(runs["stage1"].run_id, "loss")
     once = sorted(p.step for p in points) == list(range(1, written[0] + 1))
     print(f"{written[0]:,} steps logged, {len(points):,} points of the loss arrived, each once: {once}")
+    print(f"inside tracker calls: at most {worst:.3%} of a step (wanted: 1%)")
+    print(f"with and without a tracker further apart than runs without it: {', '.join(apart) or 'never'}")
     print("states of the runs:", ", ".join(sorted(info.status for info in runs.values())))
 
 

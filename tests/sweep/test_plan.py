@@ -140,3 +140,15 @@ def test_a_wrong_row_is_named(tmp_path: Path) -> None:
         plans.make(load(sweep_file(tmp_path, rows={"a": {"model": {"text_layers": "= model.layers"}}})), [])
     with pytest.raises(InputError, match="cannot be read"):
         load(tmp_path / "none.yaml")
+
+
+def test_each_part_knows_the_values_of_the_keys_that_the_rows_vary(tmp_path: Path) -> None:
+    plan = table4(tmp_path)
+    of = {node.name: node.experiment.tracking.varied for node in plan.nodes}
+    keys = {"row", "model.use_tags", "model.use_phrases", "pretraining.stage1.losses", "pretraining.stage2.losses"}
+    assert all(keys <= set(values) for values in of.values())
+    full, tagless = (of[next(iter(plan.runs[row].values()))] for row in ("full", "- tags"))
+    assert (full["row"], full["model.use_tags"], tagless["model.use_tags"]) == ("full", "True", "False")
+    (data,) = (node for node in plan.nodes if node.kind == "data")
+    assert of[data.name]["model.use_tags"] == "any"
+    assert all(of[n.name]["pretraining.stage2.losses"] == "any" for n in plan.of("stage1"))

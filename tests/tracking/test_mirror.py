@@ -120,6 +120,22 @@ def test_a_slow_store_is_left(tracked: Experiment, capsys: pytest.CaptureFixture
         mirror.mirror(tracked, [tracked.folder / "journals" / "tables.jsonl"], patience=0.0)
 
 
+def test_a_parent_run_that_was_cut_short_is_filled(tracked: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(store: object, run_id: str, *rest: object) -> None:
+        raise TimeoutError
+
+    with monkeypatch.context() as slow:
+        slow.setattr(mirror._Store, "_params", late)
+        with track(tracked, "tables"):
+            pass
+    assert _runs(tracked)[1]["toy"][0].data.params == {}
+    mirror.sync(tracked)
+    client, runs = _runs(tracked)
+    (parent,) = runs["toy"]
+    assert parent.data.params["model.hidden_size"] == "768" and parent.info.status == "FINISHED"
+    assert [a.path for a in client.list_artifacts(parent.info.run_id)] == ["experiment.yaml"]
+
+
 def _point(step: int, value: float, at: float) -> dict[str, Any]:
     return {"event": "metric", "key": "loss", "step": step, "value": value, "time": at}
 

@@ -124,8 +124,11 @@ def _training(events: list[journals.Event], folder: Path) -> Path | None:
     return next((folder / e["path"] for e in reversed(last) if e["event"] == "training"), None)
 
 
-def mirror(experiment: Experiment, paths: Iterable[Path], patience: float = PATIENCE) -> None:
+def mirror(experiment: Experiment, paths: Iterable[Path], patience: float | None = None) -> None:
     """Bring the runs in `paths` up to date in the store, each as a child of the experiment's parent run.
+
+    Args:
+        patience: seconds; None: PATIENCE.
 
     Raises:
         TimeoutError: the store is so slow that `patience` seconds did not do.
@@ -133,7 +136,7 @@ def mirror(experiment: Experiment, paths: Iterable[Path], patience: float = PATI
     """
     paths = list(paths)
     began = min((e["time"] for path in paths for e in journals.read(path)[:1]), default=time.time())
-    store = _Store(experiment, began, patience)
+    store = _Store(experiment, began, PATIENCE if patience is None else patience)
     for path in paths:
         with path.open("rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)  # two mirrors of one journal would make two runs
@@ -167,6 +170,7 @@ class _Store:
                 kind[f"mlflow.sharedViewState.{VIEW}"] = json.dumps(view)
                 self.id = self.client.create_experiment(self._name, artifact_location=artifacts, tags=kind)
             self.parent = self._find("vlp.parent", "1") or self._make_parent(int(began * 1000))
+            self._fill_parent()
 
     def bring(self, events: list[journals.Event]) -> None:
         starts = [e for e in events if e["event"] == "run_start"]
@@ -198,19 +202,24 @@ class _Store:
         return runs[0].info.run_id if runs else None
 
     def _make_parent(self, began: int) -> str:
-        if self._experiment.tracking.parent:  # of the whole sweep: its parts differ in their settings
-            run = self.client.create_run(self.id, began, tags={"vlp.parent": "1"}, run_name=self._name)
-            self.client.set_terminated(run.info.run_id, end_time=began)
-            return run.info.run_id
-        value = self._experiment.model_dump(mode="json")
-        tags = {"vlp.parent": "1", "method": self._experiment.model.method, "seed": str(self._experiment.seed)}
-        tags["config_sha256"] = config_digest(self._experiment)
-        run = self.client.create_run(self.id, began, tags=tags, run_name=self._experiment.name)
-        self._params(run.info.run_id, flatten(value), {})
-        self.client.log_text(run.info.run_id, yaml.safe_dump(value, sort_keys=False), "experiment.yaml")
+        tags = {"vlp.parent": "1"}
+        if not self._experiment.tracking.parent:  # of a whole sweep: its parts differ in their settings
+            tags |= {"method": self._experiment.model.method, "seed": str(self._experiment.seed)}
+            tags["config_sha256"] = config_digest(self._experiment)
+        run = self.client.create_run(self.id, began, tags=tags, run_name=self._name)
         # It only holds its children: it must not look as if it were at work.
         self.client.set_terminated(run.info.run_id, end_time=began)
         return run.info.run_id
+
+    def _fill_parent(self) -> None:
+        """The config of an experiment's parent run; also where a slow store cut that short before."""
+        run = self.client.get_run(self.parent)
+        if self._experiment.tracking.parent or "vlp.config" in run.data.tags:
+            return
+        value = self._experiment.model_dump(mode="json")
+        self._params(self.parent, flatten(value), run.data.params)
+        self.client.log_text(self.parent, yaml.safe_dump(value, sort_keys=False), "experiment.yaml")
+        self._tags(self.parent, {"vlp.config": "1"})
 
     def _make_child(self, start: journals.Event) -> str:
         tags = {"vlp.run": start["run"], "mlflow.parentRunId": self.parent, **_start_tags(start)}
