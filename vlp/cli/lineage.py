@@ -35,8 +35,10 @@ def command(
         raise InputError(file, "no journal names it as an output.", f"Look into {folder / 'journals'}.")
     for step in found:
         print("\n".join(_lines(step, folder)))
-    print("made by no step, so raw:")
-    for path, item in lines.raw(found).items():
+    raw = lines.raw(found)
+    if raw:
+        print("made by no step, so raw:")
+    for path, item in raw.items():
         print(f"  {path}  {item.sha256}  {item.size} bytes")
     wrong = list(lines.changed(found))
     if number is not None:
