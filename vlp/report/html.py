@@ -127,6 +127,7 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         gallery=gallery(experiment, split),
         probed=probed(experiment),
         ledger=ledger.by_group(ledger.load()),
+        unverified=sum(row.reading == "ours" for row in ledger.load()),
         in_use=ledger.in_use,
         plain=ledger.plain,
         origins=values,
