@@ -72,7 +72,7 @@ def test_mine_vocabulary_corpus(chain: dict[str, Path]) -> None:
     corpus = Corpus(chain["out"])
     assert corpus.texts("captions").phrases(0).tolist() == [value["records"][0]["id"]]
     assert [len(t) for t in corpus.tags("s/2")] == [1, 2]
-    journals = {p.name for p in (chain["config"].parent / "results" / "tiny" / "journals").iterdir()}
+    journals = {p.name for p in (chain["config"].parent / "results" / "tiny" / "journals").glob("*.jsonl")}
     assert journals == {"phrases.jsonl", "vocabulary.jsonl", "corpus.jsonl"}
 
 

@@ -70,7 +70,7 @@ def test_train_extract_info_verify(config: Path, tmp_path: Path) -> None:
     assert facts["score_threshold"] == 0.2 and facts["code_version"]
     assert "images            15" in _call("info", store)
     assert "15 of 15 images are whole" in _call("verify", store)
-    journals = sorted(p.name for p in (folder / "journals").iterdir())
+    journals = sorted(p.name for p in (folder / "journals").glob("*.jsonl"))
     assert journals == ["detector.jsonl", "regions.jsonl"]
     metrics = [json.loads(line) for line in (folder / "journals" / "regions.jsonl").read_text().splitlines()]
     assert any(event.get("key") == "test/recall" for event in metrics)
@@ -133,7 +133,7 @@ def test_an_experiment_in_shards_gives_the_store_of_one_job(config: Path, tmp_pa
     assert "recall" in text
     assert store.read_bytes() == one.read_bytes()
     assert (tmp_path / "q.json").read_text() == (tmp_path / "one.json").read_text()
-    journals = {p.stem for p in (tmp_path / "results" / "toy" / "journals").iterdir()}
+    journals = {p.stem for p in (tmp_path / "results" / "toy" / "journals").glob("*.jsonl")}
     assert journals == {"detector", "regions", "regions-shard.1-of-2", "regions-shard.2-of-2"}
 
 

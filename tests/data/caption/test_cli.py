@@ -77,7 +77,7 @@ def test_the_experiment_reads_what_its_captioner_writes(config: Path, tmp_path: 
     told = [json.loads(line) for line in made.read_text().splitlines()]
     assert [line["image_id"] for line in told] == ["openimages/0a1b", "openimages/0c2d"]
     assert {f"{line['image_id']}#t{n}": line["caption"] for n, line in enumerate(told, 1)}.items() <= found.items()
-    journals = {path.stem for path in (tmp_path / "results" / "several" / "journals").iterdir()}
+    journals = {path.stem for path in (tmp_path / "results" / "several" / "journals").glob("*.jsonl")}
     expected = {"caption.openimages", "caption.openimages.1-of-2", "caption.openimages.2-of-2"}
     assert journals == expected | {"caption-images.openimages"}
 
