@@ -245,7 +245,7 @@ def test_parts_of_a_sweep_are_children_of_one_parent_with_the_varied_keys(make: 
     found = client.get_experiment_by_name("table")
     assert found is not None
     runs = {r.info.run_name: r for r in client.search_runs([found.experiment_id])}
-    assert sorted(runs) == ["run-0/results", "run-1/results", "table"]
+    assert sorted(map(str, runs)) == ["run-0/results", "run-1/results", "table"]
     children = [run for name, run in runs.items() if name != "table"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {runs["table"].info.run_id}
     assert runs["run-1/results"].data.params["model.use_tags"] == "False"
