@@ -256,17 +256,18 @@ def _title(key: str) -> str:
 
 
 def gallery(experiment: Experiment, split: str) -> dict[str, list[Any]]:
-    """Examples of the fine-tuned models; empty lists where there is nothing to show."""
+    """Examples of what the models found; empty where there is nothing to show. `phrases` is the paper's Figure 5."""
     from vlp.report import gallery as examples
 
     predictions, tables = experiment.folder / "predictions", experiment.place("tables")
-    shown: dict[str, list[Any]] = {"grounding": [], "t2i": [], "i2t": []}
+    shown: dict[str, list[Any]] = {"phrases": [], "grounding": [], "t2i": [], "i2t": []}
     if not (tables / "images.parquet").exists():
         return shown
     images = examples.Images(tables, experiment.data_root)
-    path = predictions / f"grounding.full.{split}.parquet"
-    if path.exists():
-        shown["grounding"] = examples.grounded(path, tables, images)
+    for name, variant in (("phrases", "pretrained"), ("grounding", "full")):
+        path = predictions / f"grounding.{variant}.{split}.parquet"
+        if path.exists():
+            shown[name] = examples.grounded(path, tables, images)
     path = predictions / f"retrieval.full.{split}.parquet"
     if path.exists():
         shown["t2i"] = examples.retrieved(path, tables, images, "t2i")
