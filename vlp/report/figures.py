@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 420, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 22, 10, 26
 _BINS = 150
 _DOTS = 12
 """A line of so few points shows each of them."""

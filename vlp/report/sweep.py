@@ -154,7 +154,14 @@ def html(name: str, control: str, runs: Mapping[str, Mapping[int, str]], cells: 
         lstrip_blocks=True,
     ).get_template("sweep.html")
     return page.render(
-        name=name, control=control, rows=list(runs), same=same, columns=columns(cells), runs=runs, signed=_signed
+        name=name,
+        control=control,
+        rows=list(runs),
+        paper=[row for row in runs if any(c.row == row and c.published is not None for c in cells)],
+        same=same,
+        columns=columns(cells),
+        runs=runs,
+        signed=_signed,
     )
 
 
