@@ -140,6 +140,22 @@ def raw_files(of=None):
         raise WorkflowError(str(error)) from error
 
 
+def captioner_of(wildcards):
+    """What a set's captions depend on, for `params`."""
+    chosen = EXPERIMENT.data.each()[wildcards.captioned]
+    keys = {"captioner", "images", "root", "split", "captions", "limit"}
+    return json.dumps(chosen.model_dump(mode="json", include=keys))
+
+
+def caption_shards(wildcards):
+    """The files of a set's captions, in order."""
+    shards = CAPTIONED[wildcards.captioned]
+    return [
+        at(f"captions/{wildcards.captioned}/{shard}-of-{shards}.jsonl")
+        for shard in range(1, shards + 1)
+    ]
+
+
 # What the tasks start from: the model of stage 2, or one made elsewhere.
 STARTED = EXPERIMENT.start_from is not None
 PRETRAINED = (

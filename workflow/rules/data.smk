@@ -24,19 +24,6 @@ if CAPTIONED:
     wildcard_constraints:
         captioned="|".join(map(re.escape, CAPTIONED)),
 
-    def captioner_of(wildcards):
-        """What the captions depend on, for `params`."""
-        chosen = EXPERIMENT.data.each()[wildcards.captioned]
-        keys = {"captioner", "images", "root", "split", "captions", "limit"}
-        return json.dumps(chosen.model_dump(mode="json", include=keys))
-
-    def caption_shards(wildcards):
-        shards = CAPTIONED[wildcards.captioned]
-        return [
-            at(f"captions/{wildcards.captioned}/{shard}-of-{shards}.jsonl")
-            for shard in range(1, shards + 1)
-        ]
-
     rule caption_images:
         input:
             lambda wildcards: raw_files(wildcards.captioned),
