@@ -29,7 +29,6 @@ def command(config: Config = None, folder: Folder = None, overrides: Overrides =
     """One line a job: rule, id, state, node, step, samples/s, time left, log."""
     from vlp.launch import jobs as launched
     from vlp.launch.scheduler import Slurm
-    from vlp.report.html import duration
 
     slurm, found = Slurm(), list(launched.jobs(folder_of(config, folder, overrides)))
     if not found:
@@ -39,7 +38,7 @@ def command(config: Config = None, folder: Folder = None, overrides: Overrides =
     print(f"{'rule':{width}}{'job':>12}  {'state':14}{'node':10}{'step':>14}{'samples/s':>11}{'left':>14}  log")
     for job in found:
         look, now = job.look(slurm), job.progress()
-        step, rate, left = (f"{now[0]}/{now[1]}", f"{now[2]}", duration(now[3])) if now else ("", "", "")
+        step, rate, left = (f"{now[0]}/{now[1]}", f"{now[2]}", now[3]) if now else ("", "", "")
         word = look.word or look.state.name
         print(
             f"{job.rule:{width}}{job.last.job or '':>12}  {word:14}{look.nodes:10}{step:>14}{rate:>11}{left:>14}  "

@@ -14,7 +14,8 @@ from vlp.launch.record import Record
 from vlp.launch.scheduler import Look, Slurm
 from vlp.launch.states import ENDED, State
 
-PROGRESS = re.compile(r"^step (\d+)/(\d+) .*?(\d+) samples/s .*?(\d+) s left", re.MULTILINE)
+PROGRESS = re.compile(r"^step (\d+)/(\d+) .*?(\d+) samples/s .*  (.+) left$", re.MULTILINE)
+"""Of the lines that `training.meter.line` makes."""
 TAIL_BYTES = 20_000
 
 
@@ -44,12 +45,15 @@ class Job:
         there = self.last.process and alive(self.last.process)
         return Look(State.RUNNING, "RUNNING", self.last.host) if there else Look(State.GONE, "its driver is gone")
 
-    def progress(self) -> tuple[int, int, int, int] | None:
-        """Step, of how many, samples/s, seconds left: the last that the log tells."""
+    def progress(self) -> tuple[int, int, int, str] | None:
+        """Step, of how many, samples/s, time left: the last that the log tells."""
         if self.log is None or not self.log.exists():
             return None
         found = PROGRESS.findall(tail(self.log))
-        return tuple(map(int, found[-1])) if found else None  # type: ignore[return-value]
+        if not found:
+            return None
+        step, total, rate, left = found[-1]
+        return int(step), int(total), int(rate), left
 
     def cancel(self, slurm: Slurm | None = None) -> bool:
         """scancel it if it is in the queue; whoever waits for it then ends. Returns whether it was."""
