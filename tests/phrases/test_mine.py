@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.phrases.conftest import MODEL
 from vlp.data.tables import SCHEMAS
 from vlp.errors import InputError
+from vlp.parts import shard
 from vlp.phrases import mine
 
 
@@ -47,7 +48,7 @@ def test_shards_join_to_the_same_bytes(tmp_path: Path) -> None:
     mine.write(tmp_path / "whole.parquet", mine.mine(texts, MODEL), "p")
     parts = [tmp_path / f"{i}.parquet" for i in (1, 2, 3, 4, 5)]
     for i, path in enumerate(parts, 1):
-        mine.write(path, mine.mine(mine.shard(texts, i, 5), MODEL), "p")
+        mine.write(path, mine.mine(shard(texts, i, 5), MODEL), "p")
     mine.write(tmp_path / "joined.parquet", mine.joined(parts), "p")
     assert (tmp_path / "joined.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     with pytest.raises(InputError, match=r"1\.parquet.*does not come after"):
@@ -57,7 +58,7 @@ def test_shards_join_to_the_same_bytes(tmp_path: Path) -> None:
 @given(st.integers(0, 50), st.integers(1, 9))
 def test_shards_hold_every_text_once(texts: int, parts: int) -> None:
     whole = [str(i) for i in range(texts)]
-    found = [mine.shard(whole, i, parts) for i in range(1, parts + 1)]
+    found = [shard(whole, i, parts) for i in range(1, parts + 1)]
     assert [text for part in found for text in part] == whole
     assert max(map(len, found)) - min(map(len, found)) <= 1
 

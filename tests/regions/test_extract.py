@@ -18,6 +18,7 @@ from PIL import Image
 
 from tests.regions.fake_detector import SIZE, Fake
 from vlp.errors import ConfigError, InputError
+from vlp.parts import parse_shard, shard
 from vlp.regions import plan, shards
 from vlp.regions.annotate import annotate
 from vlp.regions.extract import Extraction, extract, store_facts
@@ -57,7 +58,7 @@ def test_every_image_is_in_one_shard_and_in_one_batch_of_it(
     sizes: list[tuple[int, int]], batch: int, count: int
 ) -> None:
     images = [ImageRecord(str(i), Path(), w, h, "") for i, (w, h) in enumerate(sizes)]
-    parts = [list(plan.shard(images, i, count)) for i in range(1, count + 1)]
+    parts = [list(shard(images, i, count)) for i in range(1, count + 1)]
     assert [image for part in parts for image in part] == images
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     for part in parts:
@@ -81,7 +82,7 @@ def test_a_full_batch_has_one_aspect_ratio() -> None:
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1-2", "a/b", "1/0"])
 def test_a_wrong_shard_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="wanted I/N"):
-        plan.parse_shard(text)
+        parse_shard(text)
 
 
 def test_store_is_in_the_order_of_the_images_and_keeps_attributes(tmp_path: Path) -> None:
@@ -226,7 +227,7 @@ def _shards(tmp_path: Path, count: int, **changed: Any) -> list[Path]:
     made = []
     for number in range(1, count + 1):
         skipped, path = Skipped("skip"), shards.shard_file(tmp_path / "out", number, count)
-        images = measured(plan.shard(files, number, count), skipped)
+        images = measured(shard(files, number, count), skipped)
         fake = Fake(tmp_path / "calls", **changed)
         result = extract(fake, images, path, skipped, store_facts(fake), threads=1, batch_size=1)
         path.with_suffix(".json").write_text(json.dumps(shards.record(result, skipped.images, (number, count))))

@@ -73,7 +73,7 @@ def caption(
     from vlp.config.data import Captioner
     from vlp.data.tables import table_path
     from vlp.errors import ConfigError
-    from vlp.regions.plan import parse_shard
+    from vlp.parts import parse_shard
     from vlp.tracking import track
 
     given: dict[str, Any] = {"prompt": prompt, "max_tokens": max_tokens, "beams": beams, "batch_size": batch_size}
@@ -157,8 +157,8 @@ def _run(
 def _records(images: Path | None, tables: Path | None, root: Path, part: tuple[int, int]) -> Sequence[ImageRecord]:
     """Of a folder an image's name is its path in it; its size is not asked for."""
     from vlp.data.tables import rows
+    from vlp.parts import shard
     from vlp.regions.images import ImageRecord, in_folder, records
-    from vlp.regions.plan import shard
 
     if tables is not None:
         return shard(records(rows(tables, "images"), root), *part)

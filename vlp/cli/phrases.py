@@ -30,8 +30,8 @@ def mine(
 ) -> None:
     """Mine the attribute and relation tuples of every distinct text, here or in a job (`launch.phrases`)."""
     from vlp.launch import run_alone, taken
+    from vlp.parts import parse_shard
     from vlp.phrases.backends import version
-    from vlp.regions.plan import parse_shard
     from vlp.tracking import track
 
     e = experiment(config, overrides)
@@ -56,10 +56,11 @@ def mine_part(
 
     from rich.progress import track as bar
 
+    from vlp.parts import shard
     from vlp.phrases import mine as mining
     from vlp.phrases.backends import version
 
-    texts = mining.shard(mining.distinct_texts(tables), *part)
+    texts = shard(mining.distinct_texts(tables), *part)
     began = time.monotonic()
     rows = mining.mine(texts, parser, processes)
     counts = mining.write(out, bar(rows, "phrases", total=len(texts)), version(parser))

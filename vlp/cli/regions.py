@@ -125,17 +125,18 @@ def _extract_folder(
 ) -> None:
     import torch
 
+    from vlp import parts
     from vlp.files import write_json
-    from vlp.regions import plan, shards
+    from vlp.regions import shards
     from vlp.regions.detectors.registry import build
     from vlp.regions.extract import extract as find
     from vlp.regions.extract import store_facts
     from vlp.regions.images import Skipped, in_folder, measured
 
-    part = plan.parse_shard(shard) if shard else (1, 1)
+    part = parts.parse_shard(shard) if shard else (1, 1)
     store = shards.shard_file(out, *part) if shard else out / "regions.h5"
     dials, skipped = settings.extraction, Skipped(settings.on_bad_image)
-    files = plan.shard(in_folder(folder, dataset), *part)
+    files = parts.shard(in_folder(folder, dataset), *part)
     model = build(detector, weights, dials.device)
     records = measured(files, skipped)
     threads = threads or torch.get_num_threads()
@@ -156,16 +157,17 @@ def _extract_tables(
     shard: str | None,
     threads: int | None,
 ) -> None:
+    from vlp import parts
     from vlp.data.tables import rows, table_path
     from vlp.files import write_json
     from vlp.launch import run_alone, taken
-    from vlp.regions import plan, shards
+    from vlp.regions import shards
     from vlp.regions.extract import report
     from vlp.regions.images import records
     from vlp.tracking import track
     from vlp.tracking.digests import Part
 
-    part = plan.parse_shard(shard) if shard else (1, 1)
+    part = parts.parse_shard(shard) if shard else (1, 1)
     dials, own = settings.extraction, settings.pretrained
     name = detector or (own.name if own else "small")
     weights = weights or (own.weights if own else None)
@@ -196,7 +198,7 @@ def _extract_tables(
         result, skipped = run_alone(
             extract_part, work, chosen.launch.extraction, folder, f"{chosen.name}-{rule}", inputs
         )
-        shared = plan.shard(records(rows(tables, "images"), chosen.data_root), *part)
+        shared = parts.shard(records(rows(tables, "images"), chosen.data_root), *part)
         read_too["pixels"] = Part.of(chosen.data_root, (image.path for image in shared))
         run.metric("images_per_second", result.images_per_second)
         if shard is None:
@@ -231,15 +233,15 @@ def extract_part(
         detector: name, weights, device, selection of boxes.
         dials: threads, batch size, workers.
     """
+    from vlp import parts
     from vlp.data.tables import rows
-    from vlp.regions import plan
     from vlp.regions.detectors.registry import build
     from vlp.regions.extract import extract as find
     from vlp.regions.extract import store_facts
     from vlp.regions.images import Skipped, records
 
     model, skipped = build(*detector), Skipped(on_bad_image)
-    images = plan.shard(records(rows(tables, "images"), root), *part)
+    images = parts.shard(records(rows(tables, "images"), root), *part)
     return find(model, images, out, skipped, store_facts(model), *dials), skipped.images
 
 

@@ -75,13 +75,6 @@ def distinct_texts(tables: str | Path) -> list[str]:
     return sorted(found)
 
 
-def shard(texts: Sequence[str], part: int, parts: int) -> Sequence[str]:
-    """The `part`-th (from 1) of `parts` consecutive stretches; the first ones are the longer by one."""
-    size, more = divmod(len(texts), parts)
-    start = (part - 1) * size + min(part - 1, more)
-    return texts[start : start + size + (part <= more)]
-
-
 def joined(paths: Sequence[Path]) -> Iterator[tuple[str, tuple[Phrase, ...]]]:
     """Text and phrases of all shards, in their order.
 
