@@ -13,11 +13,11 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from vlp import finished
 from vlp.errors import InputError
 from vlp.regions.detectors.base import Found
 
@@ -37,36 +37,20 @@ def path_for(out: Path) -> Path:
     return out.with_name(f".{out.name}.extracting")
 
 
-class Finished:
+class Finished(finished.Finished):
     """`with Finished(path, key, feature_size) as done: done.add(...)`; one process at a time."""
 
     def __init__(self, path: Path, key: str, feature_size: int) -> None:
         """`key`: what the content depends on; a file with another key is begun anew."""
-        self.path, self._key, self._size = path, key, feature_size
+        # lockf, not flock: decoding workers that outlive a kill for some seconds must not hold it
+        super().__init__(path, "another extraction is at work on it.", fcntl.lockf)
+        self._key, self._size = key, feature_size
         self._places: dict[str, tuple[int, int]] = {}
         self.skipped: dict[str, str] = {}
         """Image -> why it was left out."""
 
-    def __enter__(self) -> Finished:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
-        try:
-            # lockf, not flock: decoding workers that outlive a kill for some seconds must not hold it
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise InputError(self.path, "another extraction is at work on it.", "Wait for it, or end it.") from error
-        end = self._scan()
-        self._file.truncate(end)
-        self._file.seek(end)
-        if not end:
-            self._append({"key": self._key}, b"")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
+    def _begin(self) -> None:
+        self._append({"key": self._key}, b"")
 
     def __len__(self) -> int:
         return len(self._places)
@@ -101,24 +85,11 @@ class Finished:
             at += size
         return Found(*columns)
 
-    def remove(self) -> None:
-        """The store is written: the batches are not needed any more."""
-        self.path.unlink(missing_ok=True)
-
     def _append(self, header: dict[str, Any], data: bytes) -> int:
-        """Write a frame -> where its columns stand. A frame that does not fit on the disk is taken back."""
-        place = self._file.tell()
+        """Write a frame -> where its columns stand."""
         text = json.dumps(header).encode()
         frame = _LENGTHS.pack(_MARK, len(text), len(data)) + text + data
-        rest = memoryview(frame + hashlib.sha256(frame).digest())
-        try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError:
-            self._file.truncate(place)
-            self._file.seek(place)
-            raise
-        return place + _LENGTHS.size + len(text)
+        return self._write(frame + hashlib.sha256(frame).digest()) + _LENGTHS.size + len(text)
 
     def _note(self, images: Sequence[Sequence[Any]], skipped: Skips, start: int) -> None:
         for image_id, count, size in images:

@@ -6,15 +6,14 @@ torn or damaged is passed over, and its batch is done again; a file of another w
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from vlp import finished
 from vlp.errors import InputError
 
 Row = dict[str, str]
@@ -25,34 +24,18 @@ def path_for(out: Path) -> Path:
     return out.with_name(f".{out.name}.captioning")
 
 
-class Finished:
+class Finished(finished.Finished):
     """`with Finished(path, key) as done: done.add(...)`; one process at a time. The captions stay in the file."""
 
     def __init__(self, path: Path, key: str) -> None:
         """`key`: what the content depends on."""
-        self.path, self._key = path, key
+        super().__init__(path, "another process is at work on it.")
+        self._key = key
         self._places: dict[int, tuple[int, int]] = {}
         self.captions = 0
 
-    def __enter__(self) -> Finished:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise InputError(self.path, "another process is at work on it.", "Wait for it, or end it.") from error
-        if not self._scan():
-            self._places, self.captions = {}, 0
-            self._file.truncate(0)
-            self._file.seek(0)
-            self._append({"key": self._key})
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
+    def _begin(self) -> None:
+        self._append({"key": self._key})
 
     def __contains__(self, number: int) -> bool:
         return number in self._places
@@ -75,42 +58,26 @@ class Finished:
             raise InputError(self.path, "the file has changed while it was read.", "Run the same command again.")
         return record["captions"]
 
-    def remove(self) -> None:
-        """All is written: the batches are not needed any more."""
-        self.path.unlink(missing_ok=True)
-
     def _append(self, record: dict[str, Any]) -> tuple[int, int]:
-        """Write a line -> its place and length. One that does not fit on the disk is taken back."""
-        place = self._file.tell()
+        """Write a line -> its place and length."""
         text = json.dumps(record, ensure_ascii=False).encode()
         line = hashlib.sha256(text).hexdigest().encode() + b" " + text + b"\n"
-        rest = memoryview(line)
-        try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError:
-            self._file.truncate(place)
-            self._file.seek(place)
-            raise
-        return place, len(line)
+        return self._write(line), len(line)
 
-    def _scan(self) -> bool:
-        """Note the whole lines; False: it is the file of another work, or of none."""
+    def _scan(self) -> int:
         end = 0
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines):
                 record = _record(line)
                 if number == 0 and (record is None or record.get("key") != self._key):
-                    return False
+                    return 0
                 if not line.endswith(b"\n"):
                     break
                 if number and record is not None and not record["skipped"]:
                     self._places[record["batch"]] = end, len(line)
                     self.captions += len(record["captions"])
                 end += len(line)
-        self._file.truncate(end)
-        self._file.seek(end)
-        return end > 0
+        return end
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
