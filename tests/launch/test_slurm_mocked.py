@@ -14,10 +14,10 @@ import pytest
 from tests.launch import jobs
 from vlp.config.launch import Resources
 from vlp.errors import VlpError
-from vlp.launch import fence, record, states, submit
+from vlp.launch import fence, record, states, submit, waiting
+from vlp.launch.on_slurm import OnSlurm
 from vlp.launch.record import Record
 from vlp.launch.scheduler import Answer, Slurm
-from vlp.launch.submit import OnSlurm
 
 RESOURCES = Resources(executor="slurm", tasks_per_node=2)
 LIMIT = 7200.0
@@ -65,8 +65,8 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     world = World(tmp_path, queue("RUNNING"))
-    monkeypatch.setattr(submit.time, "monotonic", lambda: world.now)
-    monkeypatch.setattr(submit.time, "sleep", world.sleep)
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: world.now)
+    monkeypatch.setattr(waiting.time, "sleep", world.sleep)
 
     def send(self: OnSlurm, last: Record) -> Record:
         job = str(len(world.sent) + 1)
@@ -180,7 +180,7 @@ def test_what_the_cluster_took_away_is_sent_again(world: World, word: str) -> No
     world.says = says
     with pytest.raises(VlpError, match="It is not sent again: no new checkpoint"):
         world.launch()
-    assert len(world.sent) == 6 + submit.FRUITLESS
+    assert len(world.sent) == 6 + waiting.FRUITLESS
 
 
 def test_a_job_that_slurm_requeues_by_itself_is_not_sent_again(world: World) -> None:

@@ -18,7 +18,7 @@ from vlp.config.launch import Resources
 from vlp.errors import ConfigError, VlpError
 from vlp.launch import run, run_alone
 from vlp.launch.driver import alive
-from vlp.launch.submit import parameters
+from vlp.launch.waiting import parameters
 
 
 def wait_until(true: Callable[[], bool], seconds: float) -> bool:

@@ -15,7 +15,7 @@ from tests.training.tiny_run import train, weights
 from vlp.config.launch import Resources
 from vlp.errors import VlpError
 from vlp.launch import run
-from vlp.launch.submit import ASK_SECONDS
+from vlp.launch.waiting import ASK_SECONDS
 
 pytestmark = pytest.mark.slurm
 
