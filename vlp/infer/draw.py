@@ -233,19 +233,20 @@ def _filled(text: str, start: int, end: int, words: Mapping[int, Candidates]) ->
 
 
 def wrap(
-    runs: Sequence[tuple[str, Colour | None]], width: float, style: Style
+    runs: Sequence[tuple[str, Colour | None]], width: float, style: Style, bold: bool = False
 ) -> list[list[tuple[str, Colour | None]]]:
-    """Lines of words, none wider than `width` unless a word alone is."""
+    """Lines of words, none wider than `width` pixels unless a word alone is; `bold`: all will be drawn so."""
     lines: list[list[tuple[str, Colour | None]]] = [[]]
     used = 0.0
     for text, colour in runs:
         for word in re.findall(r"\S+\s*|\s+", text):
-            if lines[-1] and used + style.face(colour).getlength(word.rstrip()) > width:
+            face = style.bold if bold else style.face(colour)
+            if lines[-1] and used + face.getlength(word.rstrip()) > width:
                 lines.append([])
                 used = 0.0
             if lines[-1] or word.strip():
                 lines[-1].append((word, colour))
-                used += style.face(colour).getlength(word)
+                used += face.getlength(word)
     return [line for line in lines if line]
 
 

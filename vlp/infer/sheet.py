@@ -19,7 +19,7 @@ WIDTH = COLUMNS * (TILE + GAP) + GAP
 def of_images(text: str, hits: Sequence[Hit], found: Sequence[Image.Image]) -> Image.Image:
     """The text, and its images in rows of four."""
     style = Style.of((640, 640))
-    title = wrap([(text, None)], WIDTH - 2 * GAP, style)
+    title = wrap([(text, None)], WIDTH - 2 * GAP, style, bold=True)
     head = GAP + style.row * len(title) + GAP // 2
     tile = TILE + 2 * style.row + GAP // 2
     columns = min(COLUMNS, len(hits))
@@ -43,7 +43,7 @@ def of_texts(picture: Image.Image, hits: Sequence[Hit]) -> Image.Image:
     style = Style.of((640, 640))
     large = fitted(picture, 2 * TILE)
     left = large.width + 2 * GAP
-    blocks = [wrap([(hit.name, None)], WIDTH - left - GAP, style) for hit in hits]
+    blocks = [wrap([(hit.name, None)], WIDTH - left - GAP, style, bold=True) for hit in hits]
     height = sum(style.row * (len(block) + 1) + GAP for block in blocks)
     page = Image.new("RGB", (WIDTH, max(large.height, height) + 2 * GAP), PAPER)
     page.paste(large, (GAP, GAP))
