@@ -36,7 +36,7 @@ def executions(log: str) -> Counter[str]:
 def test_table_4_as_arrays_of_jobs(slurm: Cluster, tmp_path: Path) -> None:
     """Begun with one seed and cancelled; then run with two."""
     resources = on_slurm(1, 1, minutes=30).model_dump(mode="json", exclude_none=True)
-    parts = ("pretraining", "finetuning", "extraction", "phrases", "prediction")
+    parts = ("pretraining", "finetuning", "extraction", "phrases", "captioning", "prediction")
     base = tmp_path / "base.yaml"
     own = {"name": "base", "extends": str(BASE), "results": str(tmp_path / "results")}
     base.write_text(yaml.safe_dump({**own, "launch": {part: resources for part in parts}}))

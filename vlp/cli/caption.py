@@ -69,10 +69,14 @@ def caption(
     dataset: Annotated[str | None, typer.Option(help="With --config: the data set whose captioner to take.")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Write a caption for every image, as JSON lines {image_id, caption}. A killed run goes on where it was."""
+    """Write a caption for every image, as JSON lines {image_id, caption}. A killed run goes on where it was.
+
+    With --config in a job where `launch.captioning` says so.
+    """
     from vlp.config.data import Captioner
     from vlp.data.tables import table_path
     from vlp.errors import ConfigError
+    from vlp.launch import run_alone, taken
     from vlp.parts import parse_shard
     from vlp.tracking import track
 
@@ -89,7 +93,7 @@ def caption(
             if model is None or dataset is not None:
                 raise ConfigError("give --model, or --config and --dataset")
             settings = Captioner.model_validate(given)
-            _tell(out, _run(settings, _records(images, tables, root, part), out, part, on_bad_image or "skip"))
+            _tell(out, caption_part(settings, images, tables, root, out, part, on_bad_image or "skip"))
             return
         if dataset is None:
             raise ConfigError("--config: give --dataset too")
@@ -102,11 +106,14 @@ def caption(
         raise ConfigError(" ".join(str(error).split())) from error
     name = f"caption.{dataset}" + (f".{part[0]}-of-{part[1]}" if part[1] > 1 else "")
     inputs = {} if tables is None else {"images": table_path(tables, "images")}
-    bad = on_bad_image or chosen.data.on_bad_record
+    work = {"settings": settings, "images": images, "tables": tables, "root": chosen.data_root}
+    work |= {"out": out, "part": part, "on_bad_image": on_bad_image or chosen.data.on_bad_record}
+    work |= {"threads": chosen.launch.cpu_threads}
+    folder = chosen.folder / "runs" / name
     with track(chosen, rule=name, inputs=inputs, outputs={"captions": out}, params=settings.model_dump()) as run:
-        records = _records(images, tables, chosen.data_root, part)
-        result = _run(settings, records, out, part, bad, chosen.launch.cpu_threads)
+        result = run_alone(caption_part, work, chosen.launch.captioning, folder, f"{chosen.name}-{name}", inputs)
         _log(run, result)
+    taken(folder)
     _tell(out, result)
 
 
@@ -132,20 +139,24 @@ def merge(
     _tell(out, result)
 
 
-def _run(
+def caption_part(
     settings: Captioner,
-    records: Sequence[ImageRecord],
+    images: Path | None,
+    tables: Path | None,
+    root: Path,
     out: Path,
     part: tuple[int, int],
     on_bad_image: Any,
     threads: int | None = None,
 ) -> Result:
+    """Runs in a job."""
     import torch
 
     from vlp.data.caption import captioner
     from vlp.data.caption import run as work
     from vlp.regions.train import deterministic
 
+    records = _records(images, tables, root, part)
     model = captioner.build(settings)
     arguments = (model, records, out, part, settings.batch_size, settings.workers, on_bad_image)
     if settings.device != "cpu":  # CUDA has no deterministic kernels for some parts of these models

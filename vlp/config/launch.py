@@ -41,16 +41,19 @@ class Launch(Part):
     """Of each shard of the regions."""
     phrases: Resources = Resources(executor="inline")
     """Of each shard of the texts."""
+    captioning: Resources = Resources(executor="inline")
+    """Of each shard of the images that a captioner describes."""
     prediction: Resources = Resources(executor="inline")
     cpu_threads: int = Field(default=1, ge=1)
-    """Threads of the detector, the extraction and the predictions."""
+    """Threads of the detector, the extraction, the captioner and the predictions."""
     stage_to: Path | None = None
     """Folder on a node's local disk to which the region store is copied before it is read for training or predictions;
     variables are the node's: $TMPDIR. null: the store is read where it is."""
 
     @property
     def on_slurm(self) -> bool:
-        parts = (self.pretraining, self.finetuning, self.extraction, self.phrases, self.prediction)
+        alone = (self.extraction, self.phrases, self.captioning, self.prediction)
+        parts = (self.pretraining, self.finetuning, *alone)
         return any(p.executor == "slurm" for p in parts)
 
 

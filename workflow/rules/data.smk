@@ -51,7 +51,7 @@ if CAPTIONED:
             at("logs/caption.{captioned}.{shard}-of-{shards}.log"),
         conda:
             "../../envs/vlp.yaml"
-        threads: SETTINGS["launch"]["cpu_threads"]
+        threads: threads_alone("captioning", SETTINGS["launch"]["cpu_threads"])
         params:
             **CALL,
             part=captioner_of,

@@ -16,6 +16,7 @@ from vlp.config import load
 from vlp.data.readers import named_files, read_experiment, source_files
 from vlp.data.tables import rows
 from vlp.errors import ConfigError
+from vlp.launch import record
 
 
 def call(*arguments: object) -> str:
@@ -80,6 +81,18 @@ def test_the_experiment_reads_what_its_captioner_writes(config: Path, tmp_path: 
     journals = {path.stem for path in (tmp_path / "results" / "several" / "journals").glob("*.jsonl")}
     expected = {"caption.openimages", "caption.openimages.1-of-2", "caption.openimages.2-of-2"}
     assert journals == expected | {"caption-images.openimages"}
+
+
+def test_a_job_writes_the_same(config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "several"
+    tables = folder / "captions" / "openimages"
+    call("images", "--config", config, "--dataset", "openimages", "--out", tables)
+    common = ("caption", "--config", config, "--dataset", "openimages", "--tables", tables, "--shard", "2/2")
+    call(*common, "--out", tmp_path / "here.jsonl")
+    call(*common, "--out", tmp_path / "job.jsonl", "--set", "launch.captioning.executor=local")
+    assert (tmp_path / "job.jsonl").read_bytes() == (tmp_path / "here.jsonl").read_bytes()
+    last = record.read(folder / "runs" / "caption.openimages.2-of-2")
+    assert last is not None and (last.executor, last.status) == ("local", "taken")
 
 
 @pytest.mark.parametrize(
