@@ -96,3 +96,9 @@ def test_the_corpora_are_the_papers_six() -> None:
     assert set(paper.data.each()) == {part.set for part in PAPER_NAMED}
     assert set(coco.data.each()) == {"coco", "flickr30k", "gqa"}
     assert [getattr(paper.tasks, task).dataset for task in ("vqa", "entailment")] == [None, "flickr30k"]
+
+
+def test_the_small_experiment_needs_no_cluster() -> None:
+    """It extends the paper's, whose parts are SLURM jobs."""
+    assert load(ROOT / "configs" / "paper.yaml", PATHS).launch.on_slurm
+    assert not load(ROOT / "configs" / "coco.yaml", PATHS).launch.on_slurm
