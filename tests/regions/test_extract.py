@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +67,20 @@ def test_every_image_is_in_one_shard_and_in_one_batch_of_it(
         made = plan.batches(part, batch)
         assert sorted(i.image_id for group in made for i in group) == sorted(i.image_id for i in part)
         assert all(1 <= len(group) <= batch for group in made)
-        assert len(made) <= len(part) // batch + 1
+        ratios = [[i.width / i.height for i in group] for group in made]
+        assert all(max(group) <= plan.SPREAD * min(group) * (1 + 1e-9) for group in ratios)
+        bands = {round(4 * math.log2(i.width / i.height)) for i in part}
+        assert len(made) <= len(part) // batch + 2 * len(bands)
 
 
 def test_a_full_batch_has_one_aspect_ratio() -> None:
+    # 4 : 3 and 3 : 2 are near, and a detector that resizes them would pad the one to the other
+    shapes = (*SHAPES, (640, 480), (640, 427), (500, 375))
+    images = [ImageRecord(str(i), Path(), *shapes[i % 6], "") for i in range(36)]
+    made = plan.batches(images, 4)
+    assert [len(group) for group in made] == [*[4] * 7, 2, 2, 4]
+    assert all(len({Fraction(i.width, i.height) for i in group}) == 1 for group in made[:-1])
+    assert {(i.width, i.height) for i in made[-1]} == {(640, 427), (24, 16)}  # left over, and nearly of one ratio
     images = [ImageRecord(str(i), Path(), *SHAPES[i % 3], "") for i in range(36)]
     made = plan.batches(images, 4)
     assert len(made) == 9
