@@ -34,6 +34,8 @@ SAME_BOX = 0.9
 NAMES_FILE = "regions.json"
 """Beside the two files if `vlp regions export` wrote them: the store's facts and the order of its names."""
 _SHOWN = 100
+_COUNTED = ("not_in_tables", "without_predictions", "objects", "objects_without_row", "truth_left_out")
+"""The last: images whose gt_objects are not kept, as they are not of train."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,7 @@ def import_sets(
             "source_dtype": ", ".join(dtypes),
             "code_version": code_version(),
         }
-    zero: dict[str, int] = dict.fromkeys(("not_in_tables", "without_predictions", "objects", "objects_without_row"), 0)
-    tally = _Tally(zero, set(), [], [])
+    tally = _Tally(dict.fromkeys(_COUNTED, 0), set(), [], [])
     with (
         Meter("import regions", sum(len(source.wanted) for source in sources), "images") as meter,
         RegionWriter(out, size - 6, index.class_names, facts, index.attribute_names) as writer,
@@ -214,6 +215,7 @@ def _import_lines(
             counts["objects_without_row"] += len(line.objects) - sum(found is not None for found in taken)
             if not any(taken):
                 tally.without.append(image_id)
+            counts["truth_left_out"] += line.truth is not None and record.split != "train"
             boxes = clip(rows[:, -6:-2].astype(np.float64) * (*size, *size), *size)
             writer.add(
                 image_id,
