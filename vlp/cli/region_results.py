@@ -40,10 +40,12 @@ def tell_skipped(skipped: Sequence[Mapping[str, str]]) -> None:
 
 
 def tell_result(store: Path, result: Extraction, skipped: int) -> None:
+    from vlp.regions.progress import shown
+
     resumed = f", {result.resumed:,} of them finished before" if result.resumed else ""
     print(
         f"{store}: {result.images:,} images{resumed}, {result.regions:,} regions, {skipped} skipped, "
-        f"{result.images_per_second:.1f} images/s"
+        f"{shown(result.images_per_second)} images/s"
     )
 
 

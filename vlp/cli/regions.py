@@ -71,13 +71,17 @@ def train(
 @app.command()
 def extract(
     out: Annotated[Path, typer.Option(help="The region store to write; with --images its folder.", show_default=False)],
-    images: Annotated[Path | None, typer.Option(help="Folder of images, instead of --config and --tables.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder or tar of images, instead of --config and --tables.")
+    ] = None,
     detector: Annotated[str | None, typer.Option(help=f"Detector: {DETECTORS}. Default: the config's.")] = None,
     weights: Annotated[Path | None, typer.Option(help="The detector's weights.")] = None,
     shard: Annotated[str | None, typer.Option(help="Only this part of the images: I/N.")] = None,
     dataset: Annotated[str | None, typer.Option(help="First part of the image ids; else the folder's name.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images that the detector gets at once.")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode images.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that decode images; a GPU waits for one.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the detector.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     on_bad_image: Annotated[str | None, typer.Option(help="skip or stop.")] = None,
@@ -101,7 +105,8 @@ def extract(
             if detector is None or config is not None or tables is not None or quality is not None:
                 raise ConfigError("--images: give --detector too, and no --config, --tables or --quality")
             settings = Regions.model_validate({"extraction": given, **bad})
-            _extract_folder(images, out, detector, weights, shard, dataset or images.resolve().name, threads, settings)
+            prefix = dataset or images.resolve().name.removesuffix(".tar")
+            _extract_folder(images, out, detector, weights, shard, prefix, threads, settings)
             return
         if config is None or tables is None or quality is None:
             raise ConfigError("give --images DIR, or --config, --tables and --quality")

@@ -74,7 +74,7 @@ class _Index:
 class _Source:
     """One data set's folder of the two files."""
 
-    folder: Path
+    features: Path
     prefix: str
     wanted: dict[str, ImageRecord]
     index: _Index
@@ -82,8 +82,8 @@ class _Source:
     layout: Layout
 
     @property
-    def features(self) -> Path:
-        return self.folder / "features.tsv"
+    def folder(self) -> Path:
+        return self.features.parent
 
     @property
     def predictions(self) -> Path:
@@ -116,7 +116,8 @@ def import_sets(
     gt_objects are kept for train images only: they serve pre-training.
 
     Args:
-        folders: name of each data set -> its folder with features.tsv and predictions.tsv.
+        folders: name of each data set -> its folder with features.tsv and predictions.tsv; or the former itself, which
+            may then have another name.
 
     Raises:
         InputError: a file is missing or is no such file; an id comes twice; no image of a data set is in its files; the
@@ -164,9 +165,11 @@ def import_sets(
 
 
 def _open(folder: Path, prefix: str, images: Sequence[ImageRecord]) -> _Source:
+    features = folder if folder.suffix == ".tsv" else folder / "features.tsv"
+    folder = features.parent
     wanted = {record.image_id: record for record in images if record.image_id.startswith(f"{prefix}/")}
     index, facts = _named(folder, _index_predictions(folder / "predictions.tsv", prefix, wanted))
-    return _Source(folder, prefix, wanted, index, facts, find_layout(folder / "features.tsv"))
+    return _Source(features, prefix, wanted, index, facts, find_layout(features))
 
 
 def _joined(indices: Sequence[_Index]) -> _Index:
