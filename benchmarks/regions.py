@@ -13,6 +13,8 @@ from the page cache before each reader's round (posix_fadvise; on some file syst
 of resident pages, printed, tells).
 
 Extraction: images a second in batches, decoded in worker processes, beside one image at a time; the two take turns.
+A GPU is what batches and workers are for. On a CPU they have nothing to gain: the arithmetic is the same, the workers
+share its cores, and of images of several sizes the smaller are padded.
 Without a detector it is torchvision's smallest Faster R-CNN with random weights: its speed is that of trained ones.
 
 Ends with 1 where a hot read misses its target.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -68,7 +70,7 @@ def test_train_extract_info_verify(config: Path, tmp_path: Path) -> None:
     facts = RegionStore(store).facts
     assert facts["weights_sha256"] == json.loads(detector.with_suffix(".json").read_text())["sha256"]
     assert facts["score_threshold"] == 0.2 and facts["code_version"]
-    assert "images            15" in _call("info", store)
+    assert "images              15" in _call("info", store)
     assert "15 of 15 images are whole" in _call("verify", store)
     journals = sorted(p.name for p in (folder / "journals").glob("*.jsonl"))
     assert journals == ["detector.jsonl", "regions.jsonl"]
@@ -76,16 +78,20 @@ def test_train_extract_info_verify(config: Path, tmp_path: Path) -> None:
     assert any(event.get("key") == "test/recall" for event in metrics)
 
 
-def test_verify_names_the_damaged_image(config: Path, tmp_path: Path) -> None:
+def _place_of_boxes(store: Path) -> int:
     import h5py
 
+    with h5py.File(store) as file:
+        return file["boxes"].id.get_offset()  # pyright: ignore
+
+
+def test_verify_names_the_damaged_image(config: Path, tmp_path: Path) -> None:
     world = make(tmp_path / "toy", train=8, val=1, test=1)
     detector, store = tmp_path / "d.safetensors", tmp_path / "r.h5"
     _call("train", "--config", config, "--tables", world.tables, "--out", detector)
     arguments = ("--weights", detector, "--out", store, "--quality", tmp_path / "q.json")
     _call("extract", "--config", config, "--tables", world.tables, *arguments)
-    with h5py.File(store) as file:
-        place = file["boxes"].id.get_offset()  # pyright: ignore
+    place = _place_of_boxes(store)
     with store.open("r+b") as file:
         file.seek(place)
         file.write(b"\xff\xff")
@@ -113,7 +119,17 @@ def test_a_folder_in_shards_with_a_detector_by_directory(tmp_path: Path) -> None
     assert [row["image_id"] for row in record["skipped"]] == ["photos/3"] and record["images"] == 4
     assert "4 of 4 images are whole" in _call("verify", out / "regions.h5")
     shown = _call("info", out / "regions.h5")
-    assert "feature size      16" in shown and "model_type        detr" in shown
+    assert "feature size        16" in shown and "model_type          detr" in shown
+    archive = tmp_path / "photos.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(folder, ".")
+    packed = ("--detector", model, "--images", archive, "--out", tmp_path / "packed", "--batch-size", 2, "--threads", 1)
+    assert "4 images, " in _call("extract", *packed, "--workers", 1)
+    again = RegionStore(tmp_path / "packed" / "regions.h5")
+    assert again.image_ids == store.image_ids
+    assert all(
+        (again.tags(i), len(again.regions(i))) == (store.tags(i), len(store.regions(i))) for i in again.image_ids
+    )
     result = CliRunner().invoke(app, [*map(str, ("extract", *arguments)), "--on-bad-image", "stop"])
     assert isinstance(result.exception, InputError) and "3.png, row photos/3" in str(result.exception)
 
@@ -179,7 +195,17 @@ def test_annotate_export_import_manifest_stage_bound(config: Path, tmp_path: Pat
     )
     local = Path(_call("stage", tmp_path / "annotated", tmp_path / "disk").splitlines()[-1])  # after the progress
     assert "7 of 7 images are whole" in _call("verify", local)
-    assert "images            7" in _call("info", local)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(local, damaged)
+    place = _place_of_boxes(damaged / "1.h5")
+    with (damaged / "1.h5").open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xff\xff")
+    result = CliRunner().invoke(app, ["verify", str(damaged)])
+    first = RegionStore(damaged).image_ids[3]  # the first of the second file
+    assert result.exit_code == 1 and "6 of 7 images are whole" in result.output
+    assert f"{damaged / '1.h5'}, row {first}: the bytes do not give the checksum" in result.output
+    assert "images              7" in _call("info", local)
     assert "7 images" in _call("export", local, "--out", tmp_path / "tsv")
     again, quality = tmp_path / "again.h5", tmp_path / "quality.json"
     _call(

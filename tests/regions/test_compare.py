@@ -167,9 +167,13 @@ def test_old_tsv_files_are_a_reference(tmp_path: Path) -> None:
         assert found["class_agreement"] == (0.5, 2)
         assert [row["image_id"] for row in skipped] == ["d/2"] and not kept.exists()
     other = old.rename(old.with_name("old.tsv"))
-    for path, problem in ((other, "known by their names"), (old, "file is missing")):
-        with pytest.raises(InputError, match=problem), open_reference(path, store):
-            pass
+    with open_reference(other, store) as (reference, _):
+        assert values(compare(store, reference).rows)["images"] == (1, 2)
+    with pytest.raises(InputError, match=r"features\.tsv: the file is missing"), open_reference(old, store):
+        pass
+    (other.parent / "predictions.tsv").unlink()
+    with pytest.raises(InputError, match=r"predictions\.tsv: the file is missing"), open_reference(other, store):
+        pass
 
 
 def test_the_command_prints_and_writes_the_rows(tmp_path: Path) -> None:

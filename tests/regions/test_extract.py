@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import signal
 import subprocess
 import sys
+import tarfile
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +24,13 @@ from PIL import Image
 from tests.regions.fake_detector import SIZE, Fake
 from vlp.errors import ConfigError, InputError
 from vlp.parts import parse_shard, shard
+from vlp.regions import extract as extraction
 from vlp.regions import plan, shards
 from vlp.regions.annotate import annotate
 from vlp.regions.extract import Extraction, extract, store_facts
 from vlp.regions.finished import Finished, path_for
 from vlp.regions.images import ImageRecord, Skipped, in_folder, measured
+from vlp.regions.progress import shown
 from vlp.regions.store import RegionStore
 
 SHAPES = ((24, 16), (16, 24), (20, 20))
@@ -65,10 +72,20 @@ def test_every_image_is_in_one_shard_and_in_one_batch_of_it(
         made = plan.batches(part, batch)
         assert sorted(i.image_id for group in made for i in group) == sorted(i.image_id for i in part)
         assert all(1 <= len(group) <= batch for group in made)
-        assert len(made) <= len(part) // batch + 1
+        ratios = [[i.width / i.height for i in group] for group in made]
+        assert all(max(group) <= plan.SPREAD * min(group) * (1 + 1e-9) for group in ratios)
+        bands = {round(4 * math.log2(i.width / i.height)) for i in part}
+        assert len(made) <= len(part) // batch + 2 * len(bands)
 
 
 def test_a_full_batch_has_one_aspect_ratio() -> None:
+    # 4 : 3 and 3 : 2 are near, and a detector that resizes them would pad the one to the other
+    shapes = (*SHAPES, (640, 480), (640, 427), (500, 375))
+    images = [ImageRecord(str(i), Path(), *shapes[i % 6], "") for i in range(36)]
+    made = plan.batches(images, 4)
+    assert [len(group) for group in made] == [*[4] * 7, 2, 2, 4]
+    assert all(len({Fraction(i.width, i.height) for i in group}) == 1 for group in made[:-1])
+    assert {(i.width, i.height) for i in made[-1]} == {(640, 427), (24, 16)}  # left over, and nearly of one ratio
     images = [ImageRecord(str(i), Path(), *SHAPES[i % 3], "") for i in range(36)]
     made = plan.batches(images, 4)
     assert len(made) == 9
@@ -76,6 +93,29 @@ def test_a_full_batch_has_one_aspect_ratio() -> None:
     one_shape = [ImageRecord(str(i), Path(), 64, 48, "") for i in range(10)]
     assert [[i.image_id for i in group] for group in plan.batches(one_shape, 4)] == [
         *(list("0123"), list("4567"), list("89"))
+    ]
+
+
+def test_regions_depend_on_no_other_source_of_the_package() -> None:
+    root = Path(extraction.__file__).parent
+    files = [p for name in extraction.CODE for p in ([root / name] if name.endswith(".py") else root.glob(f"{name}/*"))]
+    files = [path for path in files if path.suffix == ".py"]
+    own = {".".join(path.relative_to(root).with_suffix("").parts) for path in files}
+    assert {"detectors.vinvl", "detectors.selection", "plan"} < own
+    for path in files:
+        if path.name != "extract.py":  # keeps and writes them too
+            named = re.findall(r"^ *(?:from|import) vlp\.regions\.([a-z0-9_.]+)", path.read_text(), re.MULTILINE)
+            assert {name for name in named if name != "detectors"} <= own, path.name
+
+
+def test_a_slow_speed_is_told_in_two_digits() -> None:
+    assert [shown(rate) for rate in (0, 0.01234, 0.5, 1, 12.34, 1234.5)] == [
+        "0.0",
+        "0.012",
+        "0.5",
+        "1.0",
+        "12.3",
+        "1234.5",
     ]
 
 
@@ -303,8 +343,16 @@ def test_images_of_a_folder(tmp_path: Path) -> None:
         *(("set/000", 24, 16), ("set/002", 20, 20), ("set/deep/a", 9, 7))
     ]
     assert [row["image_id"] for row in skipped.images] == ["set/001"]
+    packed = tmp_path / "packed" / "part.tar"
+    packed.parent.mkdir()
+    with tarfile.open(packed, "w") as tar:
+        tar.add(folder, ".")
+    for where in (packed, packed.parent):  # the archive, and the folder it lies in
+        assert measured(in_folder(where, "set"), Skipped("skip")) == [
+            replace(r, path=packed / r.path.relative_to(folder)) for r in records
+        ]
     Image.new("RGB", (9, 7)).save(folder / "deep" / "a.png")
-    with pytest.raises(InputError, match=r"row set/deep/a: a\.JPG and a\.png would have the same id"):
+    with pytest.raises(InputError, match=r"row set/deep/a: deep/a\.JPG and deep/a\.png would have the same id"):
         in_folder(folder, "set")
     with pytest.raises(InputError, match="there is no such folder"):
         in_folder(tmp_path / "none", "set")

@@ -119,7 +119,7 @@ def test_a_flipped_byte_of_the_index_is_noticed_on_opening(folder: Path) -> None
 def test_a_flipped_byte_of_a_row_is_named_by_verify_and_staging(folder: Path, tmp_path: Path) -> None:
     path = folder / "part-2.h5"
     _flip(path, _place(path, "boxes") + 5 * 16)  # first row of the second image
-    assert list(RegionStore(folder).damaged()) == ["t/100000"]
+    assert list(RegionStore(folder).damaged()) == [(path, "t/100000")]
     with pytest.raises(InputError, match="row t/100000: the bytes do not give the checksum"):
         RegionStore(path, verify=True)
     with pytest.raises(InputError, match=r"part-2\.h5: the bytes do not give the digest of the manifest"):
@@ -211,4 +211,4 @@ def test_a_changed_ground_truth_tag_is_noticed(folder: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["truth_names"][0] = b"horse"  # type: ignore[index]
         del file.attrs["index_sha256"]
-    assert list(RegionStore(path).damaged()) == ["t/1"]
+    assert list(RegionStore(path).damaged()) == [(path, "t/1")]

@@ -66,6 +66,16 @@ def test_reads_back_what_was_written(tmp_path: Path, counts: list[int], seed: in
         assert store.image_size(f"t/{i}") == (64 + i, 48)
         assert store.index(f"t/{i}") == i
     assert list(store.damaged()) == []
+    batch, pad = store.padded(store.image_ids, 4), store.ragged(store.image_ids)
+    assert batch.lengths.tolist() == [min(count, 4) for count in counts] and len(pad.features) == sum(counts)
+    assert not batch.features[~batch.mask].any() and np.isnan(batch.scores[~batch.mask]).all()
+
+
+def test_images_without_regions_are_padding_alone(tmp_path: Path) -> None:
+    _write(tmp_path / "r.h5", [0, 0])
+    batch = RegionStore(tmp_path / "r.h5").padded(["t/1", "t/0"], 3)
+    assert batch.features.shape == (2, 3, 5) and not batch.mask.any() and not batch.features.any()
+    assert not batch.boxes.any() and (batch.classes == -1).all() and np.isnan(batch.scores).all()
 
 
 def test_same_rows_same_bytes(tmp_path: Path) -> None:
@@ -168,7 +178,7 @@ def test_changed_byte_names_the_image(tmp_path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(place + 4 * 5 * 2)  # the second row of the second image
         file.write(b"\xff")
-    assert list(RegionStore(path).damaged()) == ["t/1"]
+    assert list(RegionStore(path).damaged()) == [(path, "t/1")]
 
 
 def test_other_dtype_layout_or_format_is_named(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def info(store: Store) -> None:
         **opened.facts,
     }
     for key, value in lines.items():
-        print(f"{key:18}{value}")
+        print(f"{key:20}{value}")
 
 
 @app.command()
@@ -44,11 +44,11 @@ def verify(store: Store) -> None:
     from vlp.regions.shard import damage
     from vlp.regions.store import RegionStore
 
-    opened = RegionStore(store)
-    damaged = list(opened.damaged())
-    for image_id in damaged:
-        print(damage(store, image_id))
-    print(f"{store}: {len(opened) - len(damaged):,} of {len(opened):,} images are whole")
+    opened, damaged = RegionStore(store), 0
+    for path, image_id in opened.damaged():
+        print(damage(path, image_id))
+        damaged += 1
+    print(f"{store}: {len(opened) - damaged:,} of {len(opened):,} images are whole")
     if damaged:
         raise typer.Exit(1)
 

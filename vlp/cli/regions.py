@@ -1,28 +1,29 @@
-"""`vlp regions`: train a detector, make region stores; the commands on stores are in `region_stores.py`."""
+"""`vlp regions`: train a detector, extract; importing is in `region_import.py`, what is done with stores in
+`region_stores.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vlp.cli import region_stores
+from vlp.cli import region_import, region_stores
 from vlp.cli.options import ConfigPath, Overrides, experiment
-from vlp.cli.region_stores import Out, Tables
+from vlp.cli.region_results import add_truth, print_quality, record, tell_result, tell_skipped
+from vlp.cli.region_stores import Tables
 
 if TYPE_CHECKING:
     from vlp.config import Experiment
     from vlp.config.regions import Regions, Selection
     from vlp.regions.extract import Extraction
-    from vlp.tracking.run import Run
 
 app = typer.Typer()
+app.add_typer(region_import.app)
 app.add_typer(region_stores.app)
 
 DETECTORS = "small, vinvl, a torchvision model's name, or a transformers model's directory"
-Quality = Annotated[Path, typer.Option(help="Where to write counts, recall and precision (JSON).", show_default=False)]
 
 
 @app.command()
@@ -61,7 +62,7 @@ def train(
         model, facts = fit(dials, data, len(found), names, chosen.seed, threads, log)
         detectors.save(out, model, {**facts, "skipped": skipped.images})
         run.artifact(out.with_suffix(".json"))
-    _tell_skipped(skipped.images)
+    tell_skipped(skipped.images)
     print(
         f"{out}: {len(names)} classes, {facts['images']} images, {facts['steps']} steps, loss {facts['last_loss']:.3f}"
     )
@@ -70,13 +71,17 @@ def train(
 @app.command()
 def extract(
     out: Annotated[Path, typer.Option(help="The region store to write; with --images its folder.", show_default=False)],
-    images: Annotated[Path | None, typer.Option(help="Folder of images, instead of --config and --tables.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder or tar of images, instead of --config and --tables.")
+    ] = None,
     detector: Annotated[str | None, typer.Option(help=f"Detector: {DETECTORS}. Default: the config's.")] = None,
     weights: Annotated[Path | None, typer.Option(help="The detector's weights.")] = None,
     shard: Annotated[str | None, typer.Option(help="Only this part of the images: I/N.")] = None,
     dataset: Annotated[str | None, typer.Option(help="First part of the image ids; else the folder's name.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images that the detector gets at once.")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode images.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that decode images; a GPU waits for one.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the detector.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     on_bad_image: Annotated[str | None, typer.Option(help="skip or stop.")] = None,
@@ -100,7 +105,8 @@ def extract(
             if detector is None or config is not None or tables is not None or quality is not None:
                 raise ConfigError("--images: give --detector too, and no --config, --tables or --quality")
             settings = Regions.model_validate({"extraction": given, **bad})
-            _extract_folder(images, out, detector, weights, shard, dataset or images.resolve().name, threads, settings)
+            prefix = dataset or images.resolve().name.removesuffix(".tar")
+            _extract_folder(images, out, detector, weights, shard, prefix, threads, settings)
             return
         if config is None or tables is None or quality is None:
             raise ConfigError("give --images DIR, or --config, --tables and --quality")
@@ -142,8 +148,8 @@ def _extract_folder(
     threads = threads or torch.get_num_threads()
     result = find(model, records, store, skipped, store_facts(model), threads, dials.batch_size, dials.workers)
     write_json(store.with_suffix(".json"), shards.record(result, skipped.images, part))
-    _tell_skipped(skipped.images)
-    _tell_result(store, result, len(skipped.images))
+    tell_skipped(skipped.images)
+    tell_result(store, result, len(skipped.images))
 
 
 def _extract_tables(
@@ -202,20 +208,20 @@ def _extract_tables(
         read_too["pixels"] = Part.of(chosen.data_root, (image.path for image in shared))
         run.metric("images_per_second", result.images_per_second)
         if shard is None:
-            _add_truth(chosen, out, tables)
+            add_truth(chosen, out, tables)
             images = records(rows(tables, "images"), chosen.data_root)
             value = report(out, images, rows(tables, "objects"), skipped, result)
             write_json(quality, value)
-            _record(run, value, quality)
+            record(run, value, quality)
         else:
             write_json(quality, shards.record(result, skipped, part))
             run.metric("skipped", len(skipped))
     taken(folder)
-    _tell_skipped(skipped)
+    tell_skipped(skipped)
     if shard is None:
-        _print_quality(value)
+        print_quality(value)
     else:
-        _tell_result(out, result, len(skipped))
+        tell_result(out, result, len(skipped))
 
 
 def extract_part(
@@ -271,7 +277,7 @@ def merge(
     if config is None:
         result, skipped = parts.merge(files, store), parts.skipped_in(files)
         write_json(store.with_suffix(".json"), parts.record(result, skipped, (1, 1)))
-        _tell_result(store, result, len(skipped))
+        tell_result(store, result, len(skipped))
         return
     if tables is None or quality is None:
         raise ConfigError("--config: give --tables and --quality too")
@@ -282,98 +288,9 @@ def merge(
     ) as run:
         result, skipped = parts.merge(files, store), parts.skipped_in(files)
         images = records(rows(tables, "images"), chosen.data_root)
-        _add_truth(chosen, store, tables)
+        add_truth(chosen, store, tables)
         value = report(store, images, rows(tables, "objects"), skipped, result)
         write_json(quality, value)
-        _record(run, value, quality)
-    _tell_skipped(skipped)
-    _print_quality(value)
-
-
-def _add_truth(chosen: Experiment, store: Path, tables: Path) -> None:
-    """Ground-truth tags of the train images go into the store where pre-training asks for them and it has none."""
-    from vlp.regions.annotate import annotate_train
-    from vlp.regions.store import RegionStore
-
-    if chosen.pretraining.tag_source == "ground_truth" and not RegionStore(store).has_truth:
-        annotate_train(store, tables, store)
-
-
-def _record(run: Run, value: dict[str, Any], quality: Path) -> None:
-    for split, numbers in value["splits"].items():
-        for key, number in numbers.items():
-            if number is not None:
-                run.metric(f"{split}/{key}", number)
-    run.metric("skipped", len(value["skipped"]))
-    run.artifact(quality)
-
-
-def _tell_skipped(skipped: Sequence[Mapping[str, str]]) -> None:
-    import sys
-
-    for row in skipped[:20]:
-        print(f"skipped {row['image_id']}: {row['reason']} ({row['file']})", file=sys.stderr)
-    if len(skipped) > 20:
-        print(f"skipped {len(skipped) - 20} more", file=sys.stderr)
-
-
-def _tell_result(store: Path, result: Extraction, skipped: int) -> None:
-    resumed = f", {result.resumed:,} of them finished before" if result.resumed else ""
-    print(
-        f"{store}: {result.images:,} images{resumed}, {result.regions:,} regions, {skipped} skipped, "
-        f"{result.images_per_second:.1f} images/s"
-    )
-
-
-def _print_quality(value: dict[str, Any]) -> None:
-    for split, numbers in value["splits"].items():
-        shown = ((key, number) for key, number in numbers.items() if number is not None)
-        print(f"{split:6} " + ", ".join(f"{key} {number:.3f}".removesuffix(".000") for key, number in shown))
-    for key in ("without_detection", "whole_image", "skipped"):
-        if value.get(key):
-            print(f"{key}: {len(value[key])}")
-
-
-@app.command("import")
-def import_(
-    config: ConfigPath,
-    tables: Tables,
-    out: Out,
-    quality: Quality,
-    overrides: Overrides = None,
-) -> None:
-    """Read VinVL/Oscar files (features.tsv, predictions.tsv in regions.tsv) into a region store.
-
-    With several data sets each has its folder in regions.tsv, and all go into one store."""
-    from vlp.data.tables import rows, table_path
-    from vlp.errors import ConfigError
-    from vlp.files import write_json
-    from vlp.regions.images import Skipped, records
-    from vlp.regions.vinvl_tsv import import_sets
-    from vlp.tracking import track
-
-    chosen = experiment(config, overrides)
-    folders = chosen.tsv_folders
-    if not folders:
-        raise ConfigError(f"{config}: regions.tsv: name the folder with features.tsv and predictions.tsv")
-    inputs = {"images": table_path(tables, "images")}
-    for name, folder in folders.items():
-        inputs |= {f"{name}.{file}": folder / file for file in ("features.tsv", "predictions.tsv")}
-    outputs = {"store": out, "quality": quality}
-    with track(
-        chosen,
-        rule="regions",
-        inputs=inputs,
-        outputs=outputs,
-        params={"source": "vinvl_tsv"},
-        tags={"stage": "regions"},
-    ) as run:
-        skipped = Skipped(chosen.regions.on_bad_image)
-        images = records(rows(tables, "images"), chosen.data_root)
-        held = {image.image_id.partition("/")[0] for image in images}
-        value = import_sets({n: f for n, f in folders.items() if n in held}, images, out, skipped)
-        _add_truth(chosen, out, tables)  # gt_objects of the files come first
-        write_json(quality, value)
-        _record(run, value, quality)
-    _tell_skipped(skipped.images)
-    _print_quality(value)
+        record(run, value, quality)
+    tell_skipped(skipped)
+    print_quality(value)

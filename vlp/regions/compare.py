@@ -204,17 +204,15 @@ def open_reference(path: Path, store: RegionStore) -> Iterator[tuple[RegionStore
     """The store at `path`, or one made of VinVL/Oscar files for as long as the block runs; and what was skipped.
 
     Args:
-        path: a region store; or features.tsv, or its folder, with predictions.tsv in it. Of TSV files only the images
-            of `store` are read, in its sizes; their ids are those of `store` after the data set's name.
+        path: a region store; or features.tsv (its name may be another), or its folder, with predictions.tsv in it. Of
+            TSV files only the images of `store` are read, in its sizes; their ids are those of `store` after the data
+            set's name.
 
     Raises InputError: neither; or as `import_tsv`.
     """
-    folder = path.parent if path.suffix == ".tsv" else path
-    if path.suffix == ".tsv" and path.name != "features.tsv":
-        raise InputError(path, "VinVL files are known by their names.", "Name it features.tsv, beside predictions.tsv.")
-    if not (folder / "features.tsv").exists():
-        if path.suffix == ".tsv":
-            raise InputError(path, "the file is missing.", "Give the old features.tsv, or a region store.")
+    if path.suffix == ".tsv" and not path.is_file():
+        raise InputError(path, "the file is missing.", "Give the old features.tsv, or a region store.")
+    if path.suffix != ".tsv" and not (path / "features.tsv").exists():
         yield RegionStore(path), []
         return
     prefixes = {image_id.split("/", 1)[0] for image_id in store.image_ids}
@@ -225,7 +223,7 @@ def open_reference(path: Path, store: RegionStore) -> Iterator[tuple[RegionStore
     skipped = Skipped("skip")
     with TemporaryDirectory(prefix="vlp-compare-") as temporary:
         made = Path(temporary) / "reference.h5"
-        import_tsv(folder, records, prefixes.pop(), made, skipped)
+        import_tsv(path, records, prefixes.pop(), made, skipped)
         yield RegionStore(made), skipped.images
 
 

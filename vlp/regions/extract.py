@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 BATCH = 16
+CODE = ("appearance.py", "detector.py", "detectors", "extract.py", "images.py", "plan.py")
+"""The sources that regions depend on: shards made with others are not merged."""
 
 Prepare = Callable[["Image.Image"], Tensor]
 
@@ -191,9 +193,10 @@ def _key(detector: Detector, plan: Sequence[Sequence[ImageRecord]], facts: Mappi
 
 
 def _code() -> str:
-    """Digest of this package's sources: a commit elsewhere does not make a killed extraction begin anew."""
+    """Digest of `CODE`: a change elsewhere does not make a killed extraction begin anew, nor part its shards."""
     root = Path(__file__).parent
-    lines = [f"{sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in sorted(root.rglob("*.py"))]
+    files = [path for name in CODE for path in ([root / name] if name.endswith(".py") else (root / name).rglob("*.py"))]
+    lines = [f"{sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in sorted(files)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vlp.data.archives import open_binary
+from vlp.data.archives import members, open_binary
 from vlp.errors import InputError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
@@ -102,21 +102,39 @@ def to_pixels(image: Image.Image) -> Tensor:
 def in_folder(folder: Path, dataset: str) -> list[tuple[str, Path]]:
     """The image files below `folder`, by name, each with its id: `dataset`/path without suffix.
 
+    Members of tar archives count as files that lie beside the archive; `folder` may be an archive itself.
+
     Raises:
-        InputError: there is none, or two differ in nothing but the suffix.
+        InputError: there is none, two differ in nothing but the suffix, an archive is damaged.
     """
-    if not folder.is_dir():
-        raise InputError(folder, "there is no such folder.", "Name the folder that holds the images.")
+    if not folder.is_dir() and not _is_archive(folder):
+        raise InputError(folder, "there is no such folder or tar archive.", "Name the folder that holds the images.")
     found: dict[str, Path] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()):
-        image_id = f"{dataset}/{path.relative_to(folder).with_suffix('').as_posix()}"
+    for name, path in _image_files(folder):
+        image_id = f"{dataset}/{name.with_suffix('').as_posix()}"
         if image_id in found:
-            problem = f"{found[image_id].name} and {path.name} would have the same id."
-            raise InputError(folder, problem, "Rename one of the two.", row=image_id)
+            one, other = (file.relative_to(folder).as_posix() for file in (found[image_id], path))
+            problem = f"{one} and {other} would have the same id."
+            raise InputError(folder, problem, "Rename one of the two, or move it away.", row=image_id)
         found[image_id] = path
     if not found:
         raise InputError(folder, f"no image ({', '.join(SUFFIXES)}) in it.", "Name the folder that holds the images.")
     return list(found.items())
+
+
+def _image_files(folder: Path) -> Iterator[tuple[PurePosixPath, Path]]:
+    """Name within `folder` and path of each image; that of a member goes through its archive."""
+    for path in [folder] if _is_archive(folder) else sorted(folder.rglob("*")):
+        if _is_archive(path):
+            inner = PurePosixPath() if path == folder else PurePosixPath(path.relative_to(folder).parent)
+            names = (PurePosixPath(name) for name in sorted(members(path)))
+            yield from ((inner / name, path / name) for name in names if name.suffix.lower() in SUFFIXES)
+        elif path.suffix.lower() in SUFFIXES and path.is_file():
+            yield PurePosixPath(path.relative_to(folder)), path
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix == ".tar" and path.is_file()
 
 
 def measured(files: Iterable[tuple[str, Path]], skipped: Skipped) -> list[ImageRecord]:
@@ -124,7 +142,7 @@ def measured(files: Iterable[tuple[str, Path]], skipped: Skipped) -> list[ImageR
     made = []
     for image_id, path in files:
         try:
-            with Image.open(path) as image:
+            with open_binary(path) as file, Image.open(file) as image:
                 made.append(ImageRecord(image_id, path, *image.size, split=""))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             reason = f"the image cannot be read ({str(error).replace(str(path), path.name)})"

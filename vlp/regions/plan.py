@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 from vlp.regions.images import ImageRecord
 
-BINS_PER_OCTAVE = 4
-"""Images share a batch if their aspect ratios differ by less than a fourth of a factor of two: little padding."""
+SPREAD = 2**0.25
+"""The widest image of a batch is at most so many times as wide, for its height, as the narrowest: little padding."""
 
 
 def batches(images: Sequence[ImageRecord], size: int) -> list[list[ImageRecord]]:
     """Every image once, at most `size` a batch, in the order in which batches fill up.
 
-    Images of a batch have about the same aspect ratio, but for the last batches, which take what is left over in the
-    order of the ratio. All of one shape: plain runs of `size`.
+    Images of one aspect ratio share a batch: a detector resizes them to one size, so nothing is padded, and one that
+    pads nothing (VinVL) still gets a whole batch. What is left over goes together in the order of the ratio, as far
+    as `SPREAD` allows. All of one shape: plain runs of `size`.
     """
     made: list[list[ImageRecord]] = []
-    bins: dict[int, list[ImageRecord]] = {}
+    groups: dict[Fraction, list[ImageRecord]] = {}
     for image in images:
-        group = bins.setdefault(_bin(image), [])
+        ratio = Fraction(image.width, image.height)
+        group = groups.setdefault(ratio, [])
         group.append(image)
         if len(group) == size:
-            made.append(group)
-            del bins[_bin(image)]
-    left = [image for key in sorted(bins) for image in bins[key]]
-    return made + [left[at : at + size] for at in range(0, len(left), size)]
-
-
-def _bin(image: ImageRecord) -> int:
-    return round(BINS_PER_OCTAVE * math.log2(image.width / image.height))
+            made.append(groups.pop(ratio))
+    run: list[ImageRecord] = []
+    first = Fraction(0)
+    for ratio in sorted(groups):
+        for image in groups[ratio]:
+            if run and (len(run) == size or ratio > SPREAD * first):
+                made.append(run)
+                run = []
+            if not run:
+                first = ratio
+            run.append(image)
+    return [*made, run] if run else made

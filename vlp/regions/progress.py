@@ -12,6 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _SECONDS_BETWEEN_LINES = 10.0
 
 
+def shown(rate: float) -> str:
+    """One decimal; of a slow work two digits: 0.012."""
+    return f"{rate:.1f}" if rate >= 1 or rate == 0 else f"{rate:.2g}"
+
+
 class Meter:
     """`with Meter("extract", total, "images") as meter: meter.advance(8)`; writes to standard error."""
 
@@ -26,12 +31,12 @@ class Meter:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]:.1f} " + unit + "/s"),
+                TextColumn("{task.fields[rate]} " + unit + "/s"),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
             )
             self._bar = Progress(*columns, console=console)
-            self._task = self._bar.add_task(title, total=total, rate=0.0, note="")
+            self._task = self._bar.add_task(title, total=total, rate=shown(0.0), note="")
 
     def __enter__(self) -> Meter:
         if self._bar is not None:
@@ -55,12 +60,14 @@ class Meter:
         self.done += count
         self._note = note
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, rate=self.rate, note=note)
+            self._bar.update(self._task, completed=self.done, rate=shown(self.rate), note=note)
         elif time.monotonic() - self._told >= _SECONDS_BETWEEN_LINES:
             self._told = time.monotonic()
             self._line()
 
     def _line(self) -> None:
         left = max(self.total - self.done, 0) / max(self.rate, 1e-9) if self.done else float("nan")
-        text = f"{self.title}: {self.done}/{self.total} {self.unit}, {self.rate:.1f} {self.unit}/s, {left:.0f} s left"
+        text = (
+            f"{self.title}: {self.done}/{self.total} {self.unit}, {shown(self.rate)} {self.unit}/s, {left:.0f} s left"
+        )
         print(f"{text} {self._note}".rstrip(), file=sys.stderr, flush=True)

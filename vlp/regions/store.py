@@ -210,7 +210,7 @@ class RegionStore:
             row_BR = np.where(step_R < count_B[:, None], start_B[:, None] + step_R, 0)
             for name in _SMALL:
                 found = shard.columns.get(name)
-                out[name][here_B] = OPTIONAL[name] if found is None or not len(found) else found.take(row_BR, 0)
+                out[name][here_B] = _PADDING[name] if found is None or not len(found) else found.take(row_BR, 0)
         batch = RegionBatch(**out, geometry=geometry(out["boxes"], sizes[:, None]), lengths=lengths)
         padding = ~batch.mask
         for name in ("geometry", *_SMALL):
@@ -264,10 +264,10 @@ class RegionStore:
         shard, at = self._place(image_id)
         return shard.truth(at)
 
-    def damaged(self) -> Iterator[str]:
-        """The ids of the images whose bytes do not give their checksum."""
+    def damaged(self) -> Iterator[tuple[Path, str]]:
+        """File and id of the images whose bytes do not give their checksum."""
         for shard in self._shards:
-            yield from shard.damaged()
+            yield from ((shard.path, image_id) for image_id in shard.damaged())
 
     def check_whole(self, remedy: str) -> None:
         """Raises InputError: an image's bytes do not give its checksum; the first is named."""

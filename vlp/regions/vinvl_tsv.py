@@ -34,6 +34,8 @@ SAME_BOX = 0.9
 NAMES_FILE = "regions.json"
 """Beside the two files if `vlp regions export` wrote them: the store's facts and the order of its names."""
 _SHOWN = 100
+_COUNTED = ("not_in_tables", "without_predictions", "objects", "objects_without_row", "truth_left_out")
+"""The last: images whose gt_objects are not kept, as they are not of train."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class _Index:
 class _Source:
     """One data set's folder of the two files."""
 
-    folder: Path
+    features: Path
     prefix: str
     wanted: dict[str, ImageRecord]
     index: _Index
@@ -80,8 +82,8 @@ class _Source:
     layout: Layout
 
     @property
-    def features(self) -> Path:
-        return self.folder / "features.tsv"
+    def folder(self) -> Path:
+        return self.features.parent
 
     @property
     def predictions(self) -> Path:
@@ -114,7 +116,8 @@ def import_sets(
     gt_objects are kept for train images only: they serve pre-training.
 
     Args:
-        folders: name of each data set -> its folder with features.tsv and predictions.tsv.
+        folders: name of each data set -> its folder with features.tsv and predictions.tsv; or the former itself, which
+            may then have another name.
 
     Raises:
         InputError: a file is missing or is no such file; an id comes twice; no image of a data set is in its files; the
@@ -138,8 +141,7 @@ def import_sets(
             "source_dtype": ", ".join(dtypes),
             "code_version": code_version(),
         }
-    zero: dict[str, int] = dict.fromkeys(("not_in_tables", "without_predictions", "objects", "objects_without_row"), 0)
-    tally = _Tally(zero, set(), [], [])
+    tally = _Tally(dict.fromkeys(_COUNTED, 0), set(), [], [])
     with (
         Meter("import regions", sum(len(source.wanted) for source in sources), "images") as meter,
         RegionWriter(out, size - 6, index.class_names, facts, index.attribute_names) as writer,
@@ -163,9 +165,11 @@ def import_sets(
 
 
 def _open(folder: Path, prefix: str, images: Sequence[ImageRecord]) -> _Source:
+    features = folder if folder.suffix == ".tsv" else folder / "features.tsv"
+    folder = features.parent
     wanted = {record.image_id: record for record in images if record.image_id.startswith(f"{prefix}/")}
     index, facts = _named(folder, _index_predictions(folder / "predictions.tsv", prefix, wanted))
-    return _Source(folder, prefix, wanted, index, facts, find_layout(folder / "features.tsv"))
+    return _Source(features, prefix, wanted, index, facts, find_layout(features))
 
 
 def _joined(indices: Sequence[_Index]) -> _Index:
@@ -214,6 +218,7 @@ def _import_lines(
             counts["objects_without_row"] += len(line.objects) - sum(found is not None for found in taken)
             if not any(taken):
                 tally.without.append(image_id)
+            counts["truth_left_out"] += line.truth is not None and record.split != "train"
             boxes = clip(rows[:, -6:-2].astype(np.float64) * (*size, *size), *size)
             writer.add(
                 image_id,

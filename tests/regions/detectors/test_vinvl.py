@@ -205,12 +205,17 @@ def test_a_box_less_than_a_pixel_wide_is_told_as_a_line(recipe: str) -> None:
     assert (found.boxes >= 0).all() and (found.boxes <= [192, 64, 192, 64]).all()
 
 
-def test_no_sure_class_gives_no_region() -> None:
+def test_no_sure_class_gives_the_whole_image() -> None:
     made = detector()
     made.network.roi_heads.box.predictor.cls_score.weight.zero_()
     made.network.roi_heads.box.predictor.cls_score.bias[0] = 50
-    (found,) = made([torch.randn(3, 64, 64) * 60], [(64, 64)])
-    assert found.boxes.shape == (0, 4) and found.features.shape == (0, made.feature_size)
+    image = torch.randn(3, 64, 96) * 60
+    (found,) = made([image], [(192, 128)])
+    assert found.boxes.tolist() == [[0, 0, 192, 128]] and found.classes.tolist() == [-1] == found.attributes.tolist()
+    assert found.scores.tolist() == [0] and np.isnan(found.attribute_scores).all()
+    maps, _ = made.network(image[None])
+    feature = made.network.roi_heads.box.feature_extractor(maps, torch.tensor([[0.0, 0, 95, 63]]))
+    np.testing.assert_allclose(found.features, feature.numpy(), rtol=1e-5)
 
 
 def test_build_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from vlp.errors import InputError
 from vlp.files import sha256
 from vlp.regions.detectors import recipes, x152c4
-from vlp.regions.detectors.base import Found
+from vlp.regions.detectors.base import Found, without_attributes
 from vlp.regions.detectors.recipes import NAMES
 from vlp.regions.detectors.vinvl_weights import LABEL_MAP, Names, load_names, load_network
 from vlp.regions.detectors.x152c4 import X152C4, Described, Sizes, fold_norms, stack_by_size
@@ -78,7 +78,7 @@ class VinVL:
     def __call__(self, images: list[Tensor], sizes: list[tuple[int, int]]) -> list[Found]:
         """Regions of prepared images; `sizes` = (width, height) of the originals.
 
-        An image without a class above the lowest score has no region (docs/vinvl.md).
+        Of an image without a class above the lowest score the region is the whole image, class -1, score 0.
         """
         found: dict[int, Found] = {}
         # TF32 would change features in the third digit
@@ -95,6 +95,8 @@ class VinVL:
     ) -> Found:
         boxes = self.network.regress(described, inner) if self.recipe.box_regression else described.boxes
         chosen = recipes.choose(self.recipe, boxes, described.probabilities)
+        if not len(chosen.rows):
+            return self._whole(map_1CHW, inner, original)
         features = described.features[chosen.rows]
         if self.recipe.box_regression:
             boxes = boxes[chosen.rows, chosen.labels]
@@ -116,6 +118,12 @@ class VinVL:
             attributes=attributes.cpu().numpy(),
             attribute_scores=attribute_scores.cpu().numpy(),
         )
+
+    def _whole(self, map_1CHW: Tensor, inner: tuple[int, int], original: tuple[int, int]) -> Found:
+        # the public code gives no region, with which no model can train; other detectors here give the image too
+        box = map_1CHW.new_tensor([[0, 0, inner[0] - 1, inner[1] - 1]])
+        feature = self.network.roi_heads.box.feature_extractor(map_1CHW, box).cpu().numpy()
+        return without_attributes(np.array([[0, 0, *original]]), np.array([-1]), np.array([0]), feature)
 
 
 def resized_to(width: int, height: int) -> tuple[int, int]:
