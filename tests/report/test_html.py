@@ -172,6 +172,13 @@ def test_the_page_shows_figures_5_and_6(made: Experiment, tmp_path: Path) -> Non
     assert "a common tag" not in html.render(load(config), *files)  # of an earlier version
 
 
+def test_costs_stand_beside_the_papers(page: Tree) -> None:
+    words = [word.strip() for word in page.words]
+    at = words.index("the paper, pre-training (A.2.2)")
+    assert [w for w in words[at : at + 12] if w][1:4] == ["about 5 days", "960", "not stated"]
+    assert "this experiment, pre-training" in words and words.count("30.0 %") == 2  # MFU of both stages
+
+
 def test_a_vanished_picture_is_no_error(made: Experiment) -> None:
     images = gallery.Images(made.folder / "tables", made.folder)
     assert images.uri("shapes/999999") is None

@@ -121,6 +121,7 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         charts=charts(folder),
         aligned=alignment.charts(experiment),
         costs=spent.read(costs),
+        stages=tuple(_STAGES),
         statistics=counted,
         gallery=gallery(experiment, split),
         probed=probed(experiment),
