@@ -228,6 +228,13 @@ def test_a_row_walks_back_and_a_changed_byte_is_named(finished: tuple[Path, Path
     assert "Name one from 1 to" in told(10_000)[1]
 
 
+def test_a_link_to_a_chain_opens_it(finished: tuple[Path, Path]) -> None:
+    """A browser opens the details that hold a link's target, but not those that are the target."""
+    text = (finished[1] / "report.html").read_text()
+    chains = re.findall(r'<details><summary>[^<]*</summary>\s*<div class="wide" id="of-', text)
+    assert chains and len(chains) == text.count('id="of-')
+
+
 def test_every_link_of_the_page_leads_somewhere(page: Tree) -> None:
     ids = page.all("id")
     assert len(ids) == len(set(ids))
