@@ -254,6 +254,7 @@ def runs(made: Experiment) -> None:
                 )
             training.write("metric", key="loss", step=step, value=5 / (1 + step / 50), time=1000.0 + step)
             training.write("metric", key="samples_per_second", step=step, value=100.0 + step, time=1000.0 + step)
+            training.write("metric", key="mfu", step=step, value=0.3, time=1000.0 + step)
             training.write("metric", key="data_wait", step=step, value=1 / step, time=1000.0 + step)
         training.close()
         model = made.folder / "models" / stage

@@ -83,13 +83,42 @@ def test_a_heat_map_has_a_cell_for_each_pair_and_the_largest_is_the_darkest() ->
     assert figures.heat([], ["a"], []) == "" == figures.heat(["a"], [], [[]])
 
 
-def test_names_in_a_scatter_do_not_cover_each_other() -> None:
-    points = [
-        {"name": "one", "kind": "tag", "x": 0.0, "y": 0.0},
-        {"name": "two", "kind": "phrase", "x": 0.001, "y": 0.0},
+def test_a_repeated_box_stands_inside_the_one_before() -> None:
+    box = [10, 20, 40, 50]
+    drawn = figures.boxes("data:,", (130, 50), [(box, 0, False), (box, 1, False), (box, 1, True)])
+    sides = [float(e.attrib["width"]) for e in ET.fromstring(drawn).iter("rect") if "class" in e.attrib]
+    assert sides == [30, pytest.approx(30 - 2 * 1.9, abs=0.1), 30]  # the true box stands where it is
+    many = figures.boxes("data:,", (130, 50), [([0, 0, 4, 4], n, False) for n in range(9)])
+    assert min(float(e.attrib["width"]) for e in ET.fromstring(many).iter("rect") if "class" in e.attrib) >= 2
+
+
+def _point(name: str, kind: str, tag: str, x: float, y: float) -> dict[str, object]:
+    return {"name": name, "kind": kind, "tag": tag, "x": x, "y": y}
+
+
+def test_a_scatter_marks_tags_and_their_phrases_in_one_colour() -> None:
+    points = [_point("man", "tag", "man", 0, 0), _point("man <young>", "attribute", "man", 0.2, 0.3)]
+    points += [_point("car", "tag", "car", 1, 1), _point("car on road", "relation", "car", 0.8, 0.6)]
+    tree = ET.fromstring(figures.scatter(points))
+    triangles, circles = list(tree.iter("path")), list(tree.iter("circle"))
+    assert [e.attrib["class"] for e in triangles] == ["p1", "p0"] and [e.attrib["class"] for e in circles] == [
+        "p1",
+        "p0",
     ]
-    points += [{"name": "three", "kind": "tag", "x": 1.0, "y": 1.0}]
-    drawn = figures.scatter(points, ("tag", "phrase"))
-    assert drawn.count("<circle") == 3 and drawn.count("<title>") == 3
-    assert ">one</text>" in drawn and ">two</text>" not in drawn and ">three</text>" in drawn
-    assert figures.scatter([], ("tag",)) == ""
+    assert circles[0][0].text == "car on road (relation, with car)" and triangles[1][0].text == "man"
+    texts = [(e.text, e.attrib["class"]) for e in tree.iter("text")]
+    assert texts[:2] == [("man", "name"), ("car", "name")] and ("man <young>", "tick") in texts
+    assert figures.scatter([]) == ""
+
+
+@pytest.mark.parametrize("size", [(900, 600), figures.NARROW])
+def test_every_tag_has_its_name_and_no_phrase_is_written_over_another(size: tuple[int, int]) -> None:
+    points = [_point(f"tag {t}", "tag", f"tag {t}", t, 0.0) for t in range(4)]
+    points += [
+        _point(f"tag {t} part {k}", "attribute", f"tag {t}", t + k / 50, 0.1) for t in range(4) for k in range(9)
+    ]
+    drawn = [e for e in ET.fromstring(figures.scatter(points, size)).iter("text")]
+    assert sum(e.attrib["class"] == "name" for e in drawn) == 4 and 4 < len(drawn) < len(points)
+    for a, b in itertools.combinations([e for e in drawn if e.attrib["class"] == "tick"], 2):
+        apart = [abs(float(a.attrib[axis]) - float(b.attrib[axis])) for axis in "xy"]
+        assert apart[1] >= 15 or apart[0] > 6.2 * 12 / 2

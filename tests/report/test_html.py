@@ -1,6 +1,7 @@
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -10,7 +11,7 @@ from tests.report import fabricate
 from vlp.cli import lineage
 from vlp.config import Experiment, load, provenance
 from vlp.errors import InputError
-from vlp.files import sha256
+from vlp.files import sha256, write_json
 from vlp.report import costs, gallery, html, ledger, results
 from vlp.tracking import journal as journals
 from vlp.tracking import track
@@ -119,6 +120,65 @@ def test_gallery_shows_right_and_wrong(finished: tuple[Path, Path]) -> None:
     assert found[0].answers[0][1] and not found[-1].answers[0][1]
 
 
+def _pair() -> dict[str, Any]:
+    """What the probe tells of the first test caption: the left phrase is grounded right, the right one wrong."""
+    scene = fabricate.Scene(6, "test")
+    left, right = scene.boxes
+    spans = [(0, len(scene.captions[0].split(" beside ")[0])), (scene.captions[0].rindex("a "), len(scene.captions[0]))]
+    told = [{"start": s, "end": e, "box": left, "boxes": [box]} for (s, e), box in zip(spans, scene.boxes, strict=True)]
+    concepts = [(["bar", "<teal>"], "attribute", [left]), (["bar", "beside", "bar"], "relation", [left, right])]
+    concepts += [(["bar", "old"], "attribute", [])]
+    extracted = [{"parts": p, "kind": k, "words": [], "box": right, "boxes": b} for p, k, b in concepts]
+    size = [fabricate.SIDE, fabricate.SIDE]
+    return {
+        "caption_id": f"{scene.id}#0",
+        "image_id": scene.id,
+        "size": size,
+        "annotated": told,
+        "extracted": extracted,
+    }
+
+
+def test_figure_5_shows_annotated_and_extracted_phrases_side_by_side(made: Experiment) -> None:
+    images = gallery.Images(made.folder / "tables", made.data_root)
+    gone = {**_pair(), "image_id": "shapes/999999"}
+    (shown,) = gallery.extracted([_pair(), gone], made.folder / "tables", images)
+    assert shown.annotated is not None
+    assert (shown.annotated.right, shown.annotated.phrases) == (1, 2)
+    assert (shown.extracted.right, shown.extracted.phrases) == (1, 2)  # of the third there is no truth
+    marks = re.findall(r'<mark class="(m\d)">(.*?)</mark>', shown.extracted.caption)
+    assert marks == [
+        ("m0", "bar &middot; &lt;teal&gt;&nbsp;&#10007;"),
+        ("m1", "bar &middot; beside &middot; bar&nbsp;&#10003;"),
+        ("m2", "bar &middot; old"),
+    ]
+    assert shown.extracted.picture.count('<rect class="s') == 3 and "dasharray" not in shown.extracted.picture
+    (alone,) = gallery.extracted([{**_pair(), "annotated": []}], made.folder / "tables", images)
+    assert alone.annotated is None
+
+
+def test_the_page_shows_figures_5_and_6(made: Experiment, tmp_path: Path) -> None:
+    config, folder = fabricate.finish(made, tmp_path)
+    points = [{"name": "man", "kind": "tag", "tag": "man", "x": 0, "y": 0}]
+    points += [{"name": "man young", "kind": "attribute", "tag": "man", "x": 1, "y": 1}]
+    write_json(folder / "figures.json", {"attention": [], "grounding": [_pair()], "embedding": points})
+    files = [folder / name for name in ("results.csv", "costs.csv", "statistics.json")]
+    tree = Tree()
+    tree.feed(html.render(load(config), *files))
+    text = " ".join(tree.words)
+    assert tree.open == [] and "annotated: 1 of 2 fit" in text and "extracted: 1 of 2 fit" in text
+    assert {"a common tag", "man young"} <= {word.strip() for word in tree.words}
+    write_json(folder / "figures.json", {"attention": [], "embedding": [{"name": "a", "kind": "tag", "x": 0, "y": 0}]})
+    assert "a common tag" not in html.render(load(config), *files)  # of an earlier version
+
+
+def test_costs_stand_beside_the_papers(page: Tree) -> None:
+    words = [word.strip() for word in page.words]
+    at = words.index("the paper, pre-training (A.2.2)")
+    assert [w for w in words[at : at + 12] if w][1:4] == ["about 5 days", "960", "not stated"]
+    assert "this experiment, pre-training" in words and words.count("30.0 %") == 2  # MFU of both stages
+
+
 def test_a_vanished_picture_is_no_error(made: Experiment) -> None:
     images = gallery.Images(made.folder / "tables", made.folder)
     assert images.uri("shapes/999999") is None
@@ -166,6 +226,13 @@ def test_a_row_walks_back_and_a_changed_byte_is_named(finished: tuple[Path, Path
     predictions.write_bytes(whole)
     assert code == 1 and "predictions/vqa.full.test.parquet was" in text
     assert "Name one from 1 to" in told(10_000)[1]
+
+
+def test_a_link_to_a_chain_opens_it(finished: tuple[Path, Path]) -> None:
+    """A browser opens the details that hold a link's target, but not those that are the target."""
+    text = (finished[1] / "report.html").read_text()
+    chains = re.findall(r'<details><summary>[^<]*</summary>\s*<div class="wide" id="of-', text)
+    assert chains and len(chains) == text.count('id="of-')
 
 
 def test_every_link_of_the_page_leads_somewhere(page: Tree) -> None:

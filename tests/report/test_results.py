@@ -10,6 +10,7 @@ from vlp.errors import InputError
 from vlp.files import sha256
 from vlp.regions.store import RegionStore
 from vlp.report import costs, results, statistics
+from vlp.tracking import journal as journals
 
 
 def _collect(made: Experiment, folder: Path | None = None) -> list[results.Row]:
@@ -124,11 +125,34 @@ def test_missing_and_bad_predictions_are_named(made: Experiment, tmp_path: Path)
         _collect(made, folder)
 
 
+def _training(rates: dict[int, float], gpus: int | None, batch: int = 32) -> list[journals.Event]:
+    start = {"event": "run_start", "params": {"optimisation.batch_size": batch}}
+    points = [{"event": "metric", "key": "samples_per_second", "step": s, "value": v} for s, v in rates.items()]
+    told = [] if gpus is None else [{"event": "metric", "key": "gpus", "step": None, "value": float(gpus)}]
+    whole = {
+        "event": "metric",
+        "key": "samples_per_second",
+        "step": None,
+        "value": 1.0,
+    }  # its mean is no line of the log
+    return [start, *points, whole, *told]
+
+
+def test_gpu_hours_are_those_of_the_steps() -> None:
+    rates = {10: 320.0, 20: 160.0, 25: 160.0}  # 1, 2 and 1 seconds at batch 32
+    assert costs.gpu_hours(_training(rates, 8)) == pytest.approx(8 * 4 / 3600)
+    assert costs.gpu_hours(_training(rates, 0)) == 0
+    assert costs.gpu_hours(_training(rates, None)) is None and costs.gpu_hours(_training({}, 8)) is None
+    again = _training(rates, 8) + _training({20: 80.0, 25: 160.0}, 8)[1:]  # from a checkpoint at step 10
+    assert costs.gpu_hours(again) == pytest.approx(8 * 6 / 3600)
+
+
 def test_costs_and_statistics(made: Experiment) -> None:
     spent = {row["rule"]: row for row in costs.collect(made.folder)}
     assert spent["stage1"]["samples_per_second"] == "205.000" and spent["stage1"]["status"] == "FINISHED"
     assert float(spent["stage1"]["peak_memory_mb"]) > 1
     assert spent["stage1"]["data_wait"] == "0.00500" and spent["stage1"].keys() == set(costs.COLUMNS)
+    assert spent["stage1"]["mfu"] == "0.3000" and spent["stage1"]["gpu_hours"] == ""  # no batch size, no GPUs told
     found = statistics.collect(
         made,
         made.folder / "tables",

@@ -1,15 +1,20 @@
+import contextlib
 import re
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from tests.tracking.conftest import Make, toy
+from vlp.cli.lineage import command
+from vlp.config import Experiment
 from vlp.errors import InputError
 from vlp.files import sha256
 from vlp.tracking import lineage, track
-from vlp.tracking.digests import Part, digests_of
+from vlp.tracking.digests import Merged, Part, digests_of
 
 CHAIN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "shapes": ((), ("raw/a.json", "raw/images/1.png", "raw/images/2.png")),
@@ -78,6 +83,76 @@ def test_a_file_that_is_gone_and_one_that_is_new_are_named(tmp_path: Path) -> No
     (here / "models" / "stage1" / "more.json").write_text("{}")
     problems = list(lineage.changed(lineage.trace(lineage.steps(here), here / "results.csv")))
     assert sorted(p.split(": ")[1] for p in problems) == ["models/stage1/more.json is new", "raw/images/1.png is gone"]
+
+
+SHARDS = ("shards/1-of-2.h5", "shards/2-of-2.h5")
+
+
+def sharded(experiment: Experiment, *, fails: bool = False) -> Path:
+    """Two shards, merged into a store, which a last rule reads; the workflow has removed the shards since."""
+    here = experiment.folder
+    for number, name in enumerate(SHARDS, start=1):
+        with track(experiment, f"regions-shard.{number}-of-2", {}, {"store": here / name}):
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
+            (here / name).write_text(name)
+    store = here / "regions.h5"
+    with (
+        contextlib.suppress(KeyError),
+        track(experiment, "regions", {name: Merged(here / name) for name in SHARDS}, {"store": store}),
+    ):
+        store.write_text("".join((here / name).read_text() for name in SHARDS))
+        if fails:
+            raise KeyError
+    with track(experiment, "results", {"regions": store}, {"results": here / "results.csv"}):
+        (here / "results.csv").write_text("1")
+    for name in SHARDS:
+        (here / name).unlink()
+    return here
+
+
+def _told(file: Path) -> tuple[int, list[str]]:
+    app = typer.Typer()
+    app.command()(command)
+    ran = CliRunner().invoke(app, [str(file)])
+    return ran.exit_code, ran.output.splitlines()
+
+
+def test_a_shard_that_was_removed_when_merged_is_no_error(make: Make) -> None:
+    here = sharded(make())
+    known = lineage.steps(here)
+    found = lineage.trace(known, here / "results.csv")
+    assert [step.rule for step in found] == ["results", "regions", "regions-shard.1-of-2", "regions-shard.2-of-2"]
+    digests = {file.path: file.sha256 for step in found[2:] for file in step.outputs}
+    assert {file.path: file.sha256 for file in found[1].inputs} == digests and len(digests) == 2
+    assert list(lineage.changed(found)) == []
+    notes = [f"{name} was removed after regions had merged it" for name in SHARDS]
+    assert list(lineage.removed(found)) == notes
+    code, lines = _told(here / "results.csv")
+    assert code == 0 and lines[-3:] == [*notes, "every digest fits"]
+    assert _told(here / SHARDS[0])[0] == 0  # its own step alone does not know; the other journals do
+
+
+def test_only_what_a_finished_run_has_merged_may_be_gone(make: Make, tmp_path: Path) -> None:
+    here = sharded(make())
+    (here / "regions.h5").unlink()
+    assert _told(here / "results.csv") == (1, [*_told(here / "results.csv")[1][:-1], "results: regions.h5 is gone"])
+    other = sharded(toy(tmp_path / "failed"), fails=True)
+    problems = list(lineage.changed(lineage.steps(other)))
+    assert sorted(problems) == [f"regions-shard.{n}-of-2: shards/{n}-of-2.h5 is gone" for n in (1, 2)]
+    assert list(lineage.removed(lineage.steps(other))) == []
+
+
+def test_a_shard_that_came_back_or_was_another_when_merged_is_named(make: Make) -> None:
+    experiment = make()
+    here = sharded(experiment)
+    (here / SHARDS[0]).write_text("changed")
+    (problem,) = {p.partition(": ")[2] for p in lineage.changed(lineage.steps(here))}
+    assert problem.startswith(f"{SHARDS[0]} was ")
+    (here / SHARDS[0]).unlink()
+    with track(experiment, "regions-shard.1-of-2", {}, {"store": here / SHARDS[0]}):  # made again, and lost
+        (here / SHARDS[0]).write_text("made again")
+    (here / SHARDS[0]).unlink()
+    assert list(lineage.changed(lineage.steps(here))) == [f"regions-shard.1-of-2: {SHARDS[0]} is gone"]
 
 
 def test_some_files_of_a_folder_and_members_of_an_archive(make: Make, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from vlp.files import sha256
 from vlp.launch import record
 from vlp.tracking import journal as journals
 from vlp.tracking import mirror, track
+from vlp.tracking.system import EVERY
 
 
 @pytest.fixture
@@ -110,6 +112,18 @@ def test_a_resumed_run_is_one_run_and_a_killed_one_does_not_stay_running(tracked
     (stage,) = runs["stage1"]
     assert stage.info.status == "FINISHED"
     assert [(m.step, m.value) for m in client.get_metric_history(stage.info.run_id, "loss")] == [(1, 0.5), (2, 0.25)]
+
+
+def test_a_silent_run_of_another_host_does_not_stay_running() -> None:
+    def state(silent: float, *more: journals.Event) -> str:
+        now = time.time() - silent
+        start = {"event": "run_start", "time": now - 5, "host": "elsewhere", "pid": 1}
+        return mirror._status([start, {"event": "metric", "time": now, "key": "system/x"}, *more])[0]
+
+    assert state(2 * EVERY) == "RUNNING"
+    assert state(mirror.SILENT + 60) == "KILLED"
+    adopted = {"event": "metric", "time": 0.0, "key": "loss"}  # a training's points keep their own times
+    assert state(2 * EVERY, adopted) == "RUNNING"
 
 
 def test_a_slow_store_is_left(tracked: Experiment, capsys: pytest.CaptureFixture[str]) -> None:

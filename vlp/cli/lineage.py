@@ -40,7 +40,8 @@ def command(
         print("made by no step, so raw:")
     for path, item in raw.items():
         print(f"  {path}  {item.sha256}  {item.size} bytes")
-    wrong = list(lines.changed(found))
+    print("".join(f"{note}\n" for note in lines.removed(found, known)), end="")
+    wrong = list(lines.changed(found, known))
     if number is not None:
         wrong += _unknown(number, lines.digests(found))
     print("\n".join(wrong) if wrong else "every digest fits")

@@ -80,9 +80,10 @@ def merge(
     from vlp.phrases import mine as mining
     from vlp.phrases.backends import version
     from vlp.tracking import track
+    from vlp.tracking.digests import Merged
 
     e, began = experiment(config, overrides), time.monotonic()
-    inputs = {path.stem: path for path in shards}
+    inputs = {path.stem: Merged(path) for path in shards}
     with track(e, rule="phrases", inputs=inputs, outputs={"phrases": out}, tags={"stage": "phrases"}) as run:
         counts = mining.write(out, mining.joined(shards), version(e.phrases.parser))
         _record(run, out, counts, time.monotonic() - began)

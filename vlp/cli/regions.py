@@ -268,6 +268,7 @@ def merge(
     from vlp.regions.extract import report
     from vlp.regions.images import records
     from vlp.tracking import track
+    from vlp.tracking.digests import Merged
 
     folder = shards[0] if len(shards) == 1 and shards[0].is_dir() else None
     files = parts.in_folder(folder) if folder is not None else shards
@@ -282,7 +283,9 @@ def merge(
     if tables is None or quality is None:
         raise ConfigError("--config: give --tables and --quality too")
     chosen = experiment(config, overrides)
-    inputs = {path.stem: path for path in files} | {k: table_path(tables, k) for k in ("images", "objects")}
+    inputs: dict[str, Path | Merged] = {path.stem: Merged(path) for path in files}
+    inputs |= {f"{path.stem}.record": path.with_suffix(".json") for path in files}
+    inputs |= {k: table_path(tables, k) for k in ("images", "objects")}
     with track(
         chosen, rule="regions", inputs=inputs, outputs={"store": store, "quality": quality}, tags={"stage": "regions"}
     ) as run:

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 Points = Sequence[tuple[float, float]]
+Rect = tuple[float, float, float, float]
 
 WIDTH, HEIGHT = 420, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 22, 10, 26
@@ -123,14 +124,21 @@ def boxes(picture: str, size: tuple[int, int], drawn: Sequence[tuple[Sequence[fl
 
     Args:
         size: width and height of the image that the boxes are given in.
-        drawn: (box xyxy, number of its colour, whether it is the true one: dashed).
+        drawn: (box xyxy, number of its colour, whether it is the true one: dashed). One that was drawn before in
+            another colour stands inside of that, so that both are seen.
     """
     width, height = size
     stroke = max(width, height) / 130
+    there: dict[tuple[float, ...], int] = {}
     parts = [f'<svg class="picture" viewBox="0 0 {width} {height}" role="img">']
     parts.append(f'<image href="{picture}" width="{width}" height="{height}"/>')
     for box, colour, true in drawn:
-        x, y, w, h = box[0], box[1], box[2] - box[0], box[3] - box[1]
+        inset = 0.0
+        if not true:
+            inset = 1.9 * stroke * there.get(tuple(box), 0)
+            inset = min(inset, max(0.0, min(box[2] - box[0], box[3] - box[1]) / 2 - stroke))
+            there[tuple(box)] = there.get(tuple(box), 0) + 1
+        x, y, w, h = box[0] + inset, box[1] + inset, box[2] - box[0] - 2 * inset, box[3] - box[1] - 2 * inset
         dashes = f' stroke-dasharray="{2.5 * stroke:.1f} {1.8 * stroke:.1f}"' if true else ""
         shape = f'x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" fill="none"'
         # A dark line below the coloured one, so that a box shows on every background.
@@ -168,23 +176,70 @@ def heat(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[
     return Markup("".join([*parts, "</svg>"]))
 
 
-def scatter(points: Sequence[Mapping[str, Any]], kinds: Sequence[str], size: tuple[int, int] = (900, 560)) -> Markup:
-    """Named points in the plane, in the colour of their kind; a name is written where there is room for it."""
+NARROW = (420, 620)
+"""Size of a scatter on a phone."""
+
+
+def scatter(points: Sequence[Mapping[str, Any]], size: tuple[int, int] = (900, 600)) -> Markup:
+    """Tags (triangles) and the phrases that contain them (circles) in the plane, a colour for each tag (Figure 6).
+
+    Every tag's name is written; a phrase's where there is room for it.
+
+    Args:
+        points: `name`, `kind` (`tag`, else a phrase), `tag`, `x`, `y`; a tag before its phrases.
+    """
     if not points:
         return Markup("")
     width, height = size
+    colours = {tag: n % 8 for n, tag in enumerate(dict.fromkeys(p["tag"] for p in points))}
     low = [min(p[axis] for p in points) for axis in "xy"]
     span = [max(max(p[axis] for p in points) - least, 1e-9) for axis, least in zip("xy", low, strict=True)]
-    parts = [f'<svg class="scatter" viewBox="0 0 {width} {height}" role="img">']
-    taken: list[tuple[float, float, float, float]] = []
-    for p in points:
-        x = 30 + (p["x"] - low[0]) / span[0] * (width - 150)
-        y = 20 + (p["y"] - low[1]) / span[1] * (height - 40)
-        name = escape(p["name"])
-        parts.append(f'<circle class="p{kinds.index(p["kind"])}" cx="{x:.1f}" cy="{y:.1f}" r="4">')
-        parts.append(f"<title>{name}</title></circle>")
-        box = (x + 6, y - 7, x + 6 + 6.4 * len(p["name"]), y + 7)
-        if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+    at = [
+        (24 + (p["x"] - low[0]) / span[0] * (width - 48), 24 + (p["y"] - low[1]) / span[1] * (height - 48))
+        for p in points
+    ]
+    parts = [f'<svg class="scatter" viewBox="0 0 {width} {height}" role="img" aria-label="Figure 6">']
+    order = sorted(range(len(points)), key=lambda i: points[i]["kind"] != "tag")
+    taken: list[Rect] = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
+    taken += [(at[i][0] - 10, at[i][1] - 10, at[i][0] + 10, at[i][1] + 8) for i in order if points[i]["kind"] == "tag"]
+    for i in order:  # the names of tags find a place first
+        tag, name = points[i]["kind"] == "tag", str(points[i]["name"])
+        found = _free(*at[i], (9 if tag else 6.2) * len(name), taken, size, anyhow=tag)
+        if found is not None:
+            box, anchor = found
             taken.append(box)
-            parts.append(f'<text class="tick" x="{x + 7:.1f}" y="{y + 4:.1f}">{name}</text>')
+            x = {"start": box[0], "end": box[2], "middle": (box[0] + box[2]) / 2}[anchor]
+            where = f'x="{x:.1f}" y="{box[3] - 4:.1f}" text-anchor="{anchor}"'
+            parts.append(f'<text class="{"name" if tag else "tick"}" {where}>{escape(name)}</text>')
+    for i in reversed(order):  # and the triangles lie on top
+        (x, y), p = at[i], points[i]
+        tag = p["kind"] == "tag"
+        kind, shape = ("path", f'd="M{x:.1f} {y - 9:.1f}l8.5 15h-17z"') if tag else ("circle", _dot(x, y))
+        told = p["name"] if tag else f"{p['name']} ({p['kind']}, with {p['tag']})"
+        parts.append(f'<{kind} class="p{colours[p["tag"]]}" {shape}><title>{escape(told)}</title></{kind}>')
     return Markup("".join([*parts, "</svg>"]))
+
+
+def _dot(x: float, y: float) -> str:
+    return f'cx="{x:.1f}" cy="{y:.1f}" r="4"'
+
+
+def _free(
+    x: float, y: float, width: float, taken: Sequence[Rect], size: tuple[int, int], *, anyhow: bool
+) -> tuple[Rect, str] | None:
+    """A place for a name of this width beside, above or below a mark, on nothing else; `anyhow`: on as little as can
+    be. With it the end that the text is anchored at.
+    """
+    best: tuple[float, Rect, str] | None = None
+    corners = ((x + 11, y - 7, "start"), (x - 11 - width, y - 7, "end"))
+    for left, top, anchor in (*corners, (x - width / 2, y - 26, "middle"), (x - width / 2, y + 9, "middle")):
+        box = (left, top, left + width, top + 15)
+        if box[0] < 0 or box[1] < 0 or box[2] > size[0] or box[3] > size[1]:
+            continue
+        covered = sum(
+            max(0.0, min(box[2], b[2]) - max(box[0], b[0])) * max(0.0, min(box[3], b[3]) - max(box[1], b[1]))
+            for b in taken
+        )
+        if best is None or covered < best[0]:
+            best = covered, box, anchor
+    return best[1:] if best is not None and (anyhow or best[0] == 0) else None

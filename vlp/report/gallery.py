@@ -107,14 +107,59 @@ def _grounded(text: str, phrases: Sequence[dict[str, Any]], images: Images) -> G
             continue
         drawn += [(box, number, True) for box in phrase["boxes"]]
         drawn.append((phrase["box"], number, False))
-        mark = "&#10003;" if phrase["hit"] else "&#10007;"
         words = escape(text[phrase["start"] : phrase["end"]])
         parts.append(escape(text[at : phrase["start"]]))
-        parts.append(Markup(f'<mark class="m{number % 8}">{words}&nbsp;{mark}</mark>'))
+        parts.append(Markup(f'<mark class="m{number % 8}">{words}{_mark(phrase["hit"])}</mark>'))
         at = phrase["end"]
     parts.append(escape(text[at:]))
     picture = figures.boxes(images.uri(image) or "", images.size(image), drawn)
     return Grounded(picture, Markup("").join(parts), sum(p["hit"] for p in ordered), len(ordered))
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """One pair of Figure 5: its annotated phrases, and those that our parser extracted from the caption."""
+
+    annotated: Grounded | None
+    """None: no phrase of the caption is annotated."""
+    extracted: Grounded
+
+
+def extracted(found: Sequence[dict[str, Any]], tables: Path, images: Images) -> list[Extracted]:
+    """The pairs of `vlp report probe`, drawn; without those whose image cannot be read any more."""
+    from vlp.data.tables import rows
+
+    wanted = {pair["caption_id"] for pair in found}
+    texts = {row["caption_id"]: row["text"] for row in rows(tables, "captions") if row["caption_id"] in wanted}
+    return [
+        _extracted(pair, texts[pair["caption_id"]], images)
+        for pair in found
+        if pair["caption_id"] in texts and images.uri(pair["image_id"])
+    ]
+
+
+def _extracted(pair: dict[str, Any], text: str, images: Images) -> Extracted:
+    from vlp.tasks.metrics.grounding import right as is_right
+
+    def fits(phrase: dict[str, Any]) -> dict[str, Any]:
+        hit = bool(is_right([phrase["box"]], phrase["boxes"], "any")[0]) if phrase["boxes"] else None
+        return {**phrase, "hit": hit}
+
+    first, second = [fits(p) for p in pair["annotated"]], [fits(p) for p in pair["extracted"]]
+    drawn = [(phrase["box"], number, False) for number, phrase in enumerate(second)]
+    told = Markup(" ").join(
+        Markup('<mark class="m{}">{}{}</mark>').format(n % 8, Markup(" &middot; ").join(p["parts"]), _mark(p["hit"]))
+        for n, p in enumerate(second)
+    )
+    known = [p["hit"] for p in second if p["hit"] is not None]
+    picture = figures.boxes(images.uri(pair["image_id"]) or "", images.size(pair["image_id"]), drawn)
+    marked = _grounded(text, [{**p, "image_id": pair["image_id"]} for p in first], images) if first else None
+    return Extracted(marked, Grounded(picture, told, sum(known), len(known)))
+
+
+def _mark(hit: bool | None) -> Markup:
+    """Whether the box fits; nothing where no truth is known."""
+    return Markup("") if hit is None else Markup("&nbsp;&#10003;" if hit else "&nbsp;&#10007;")
 
 
 def retrieved(

@@ -52,8 +52,6 @@ HEADLINES = (
     ("referring", "accuracy", "Referring"),
     ("detection", "recall", "Detector recall"),
 )
-EMBEDDED = ("tag", "attribute", "relation")
-"""Kinds of points of Figure 6."""
 _STAGES = {"stage1": "Stage 1", "stage2": "Stage 2"}
 
 
@@ -123,6 +121,7 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         charts=charts(folder),
         aligned=alignment.charts(experiment),
         costs=spent.read(costs),
+        stages=tuple(_STAGES),
         statistics=counted,
         gallery=gallery(experiment, split),
         probed=probed(experiment),
@@ -132,7 +131,6 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         plain=ledger.plain,
         origins=values,
         kinds=provenance.KINDS,
-        embedded=EMBEDDED,
         assumed=provenance.by_group([o for o in values if o.kind == provenance.ASSUMED]),
         counts=provenance.count(values),
         artefacts=artefacts(events),
@@ -276,17 +274,21 @@ def gallery(experiment: Experiment, split: str) -> dict[str, list[Any]]:
 
 
 def probed(experiment: Experiment) -> dict[str, Any]:
-    """Figures 4 and 6 of `figures.json`; empty where it is absent."""
+    """Figures 4, 5 and 6 of `figures.json`; empty where it is absent, or has no such part."""
     from vlp.report import gallery as examples
 
     path, tables = experiment.folder / "figures.json", experiment.place("tables")
-    if not path.exists():
-        return {"attention": [], "embedding": Markup("")}
-    found, images = read_json(path), examples.Images(tables, experiment.data_root)
-    return {
-        "attention": examples.attended(found["attention"], tables, images),
-        "embedding": figures.scatter(found["embedding"], EMBEDDED),
-    }
+    found = read_json(path) if path.exists() else {}
+    shown: dict[str, Any] = {"attention": [], "grounding": [], "embedding": (), "tags": []}
+    if found and (tables / "images.parquet").exists():
+        images = examples.Images(tables, experiment.data_root)
+        shown["attention"] = examples.attended(found["attention"], tables, images)
+        shown["grounding"] = examples.extracted(found.get("grounding", []), tables, images)
+    points = found.get("embedding", [])
+    if points and all("tag" in point for point in points):  # else by an earlier version, which had other points
+        shown["embedding"] = (figures.scatter(points), figures.scatter(points, figures.NARROW))
+        shown["tags"] = list(dict.fromkeys(point["tag"] for point in points))
+    return shown
 
 
 def artefacts(events: Mapping[str, list[journals.Event]]) -> list[dict[str, Any]]:

@@ -33,11 +33,20 @@ class Part:
         return cls(folder, tuple(sorted(name.as_posix() for name in names)))
 
 
-def describe(path: str | Path | Part, folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Merged:
+    """A file of which all goes into the outputs of the run that reads it: the workflow may remove it afterwards."""
+
+    path: Path
+
+
+def describe(path: str | Path | Part | Merged, folder: Path) -> dict[str, Any]:
     """path (relative to the experiment's `folder` where it lies inside), sha256, size in bytes; of a folder: of all.
 
     The digests of a folder's files are kept in `folder`/journals/digests.
     """
+    if isinstance(path, Merged):
+        return describe(path.path, folder) | {"merged": True}
     if isinstance(path, Part):
         return _listed(path.folder, dict(_contents(path)), folder) | {"part": True}
     path = Path(path)

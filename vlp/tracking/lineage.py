@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,8 @@ class File:
     size: int | None
     part: bool = False
     """Only the listed files of this folder."""
+    merged: bool = False
+    """All of it went into what the run has made of it, so it may be removed."""
 
 
 @dataclass(frozen=True)
@@ -107,18 +109,51 @@ def digests(found: Iterable[Step]) -> set[str] | None:
     return all_of_them
 
 
-def changed(found: Iterable[Step]) -> Iterator[str]:
+def changed(found: Iterable[Step], known: Iterable[Step] = ()) -> Iterator[str]:
     """Every recorded file that is gone, that came into a folder, or whose digest is no longer the recorded one.
 
-    Of a folder the files in it are named.
+    Of a folder the files in it are named. A file that was merged and then removed is no such file: see `removed`.
+
+    Args:
+        known: more steps, whose journals may say that a file was merged.
     """
-    now, told = cache(digest_now), set()
+    found = list(found)
+    now, told, merges = cache(digest_now), set[str](), _merges((*found, *known))
     for step in found:
         for file in (*step.outputs, *step.inputs):
-            for problem in _changed(step, file, now):
+            for problem in () if _removed(step, file, merges) else _changed(step, file, now):
                 if problem not in told:
                     told.add(problem)
                     yield f"{step.rule}: {problem}"
+
+
+def removed(found: Iterable[Step], known: Iterable[Step] = ()) -> Iterator[str]:
+    """Every recorded file that is gone because a later run, which finished, has all of it in its outputs."""
+    found = list(found)
+    merges, told = _merges((*found, *known)), set[Path]()
+    for step in found:
+        for file in (*step.outputs, *step.inputs):
+            place = step.place(file)
+            if place not in told and _removed(step, file, merges):
+                told.add(place)
+                yield f"{file.path} was removed after {merges[place][0]} had merged it"
+
+
+def _merges(steps: Iterable[Step]) -> dict[Path, tuple[str, str]]:
+    """Place of a merged file -> the rule that merged it, and the digest it had then."""
+    return {
+        step.place(file): (step.rule, file.sha256)
+        for step in steps
+        if step.status == "FINISHED"
+        for file in step.inputs
+        if file.merged and file.sha256 is not None
+    }
+
+
+def _removed(step: Step, file: File, merges: Mapping[Path, tuple[str, str]]) -> bool:
+    """Gone, and what was merged is what this step knows."""
+    place = step.place(file)
+    return place in merges and merges[place][1] == file.sha256 and not place.exists()
 
 
 def _changed(step: Step, file: File, now: Callable[[Path], str | None]) -> Iterator[str]:
@@ -158,7 +193,9 @@ def _step(events: list[journals.Event], folder: Path) -> Step:
     files: dict[str, dict[str, File]] = {"input": {}, "output": {}}
     for event in events:
         if event["event"] in files:
-            file = File(event["path"], event["sha256"], event["size"], event.get("part", False))
+            file = File(
+                event["path"], event["sha256"], event["size"], event.get("part", False), event.get("merged", False)
+            )
             files[event["event"]][event["name"]] = file
     return Step(
         rule=start.get("rule", ""),

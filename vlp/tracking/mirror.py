@@ -22,6 +22,7 @@ from vlp.launch.driver import alive
 from vlp.tracking import journal as journals
 from vlp.tracking.models import Models
 from vlp.tracking.run import config_digest, flatten
+from vlp.tracking.system import EVERY
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,6 +36,8 @@ SETTINGS = {
 }
 PATIENCE = 20.0
 """Seconds that one mirroring may take; the rest is brought by the next one."""
+SILENT = 60 * EVERY
+"""Seconds without a word after which a run of another host is taken for killed."""
 COPIED = {".json", ".png", ".html", ".csv", ".yaml"}
 COPIED_BYTES = 5_000_000
 VIEW = "vlp"
@@ -333,13 +336,20 @@ def _job_tags(events: list[journals.Event]) -> dict[str, str]:
 
 
 def _status(events: list[journals.Event]) -> tuple[str, float]:
-    """The state of the last attempt and when it ended; one without an end whose process is gone was killed."""
+    """The state of the last attempt and when it ended; one without an end whose process is gone was killed.
+
+    A process of another host cannot be looked for: it is gone when its journal, which gets the host's state every few
+    seconds, has been silent for long. Should it speak again, the next mirroring sees it running.
+    """
     last = journals.attempts(events)[-1]
     if last[-1]["event"] == "run_end":
         return last[-1]["status"], last[-1]["time"]
-    here = last[0]["host"] == platform.node()
-    alive = Path(f"/proc/{last[0]['pid']}").exists() if here and Path("/proc/self").exists() else not here
-    return ("RUNNING" if alive else "KILLED"), last[-1]["time"]
+    heard = max(e["time"] for e in last)
+    if last[0]["host"] == platform.node() and Path("/proc/self").exists():
+        alive = Path(f"/proc/{last[0]['pid']}").exists()
+    else:
+        alive = time.time() - heard < SILENT
+    return ("RUNNING" if alive else "KILLED"), heard
 
 
 def _key(name: str) -> str:

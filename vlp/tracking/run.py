@@ -22,10 +22,10 @@ from vlp.config import Experiment
 from vlp.errors import InputError, Preempted
 from vlp.files import sha256
 from vlp.tracking import journal as journals
-from vlp.tracking.digests import Part, describe, relative
+from vlp.tracking.digests import Merged, Part, describe, relative
 from vlp.tracking.system import sampled
 
-Paths = Mapping[str, str | Path | Part]
+Paths = Mapping[str, str | Path | Part | Merged]
 FOLLOWED = "VLP_TRACKING_FOLLOWED"
 """Set where one process mirrors for all: a run then leaves its journal to it."""
 

@@ -77,8 +77,8 @@ def train(
         probe: what it measures goes to the journal; the training is the same without it.
 
     Returns:
-        steps, seconds, samples_per_second, data_wait, peak_memory_bytes, checkpoint_seconds, skipped_steps; with
-        `selection` also best_step and best_score; with `probe` also probe_seconds.
+        steps, processes, gpus, seconds, samples_per_second, data_wait, peak_memory_bytes, checkpoint_seconds,
+        skipped_steps; with `selection` also best_step and best_score; with `probe` also probe_seconds.
 
     Raises:
         Preempted: SIGUSR2 or SIGTERM reached a rank; all of them have saved.
@@ -187,6 +187,8 @@ class Training:
         self.checkpoints.close()
         result = {
             "steps": self.total,
+            "processes": self.world,
+            "gpus": self.world if self.device.type == "cuda" else 0,
             "seconds": time.monotonic() - self.began,
             **self.meter.whole(),
             "peak_memory_bytes": peak_memory(),
