@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import deepspeed  # noqa: F401
 import torch
 from deepspeed.checkpoint import ds_to_universal  # noqa: F401
+from deepspeed.runtime.zero.muon import muon_optimizer  # noqa: F401 - with torch's compiler, 3 s of a rank's start
 
 from tests.training.tiny_run import experiment, paths, weights
 from vlp.files import read_json

@@ -25,10 +25,14 @@ class Packing(NamedTuple):
     """Of each sequence's position 0 among the N."""
 
     @classmethod
-    def of(cls, mask_BL: Tensor) -> Packing | None:
+    def of(cls, mask_BL: Tensor, always: bool = False) -> Packing | None:
         """None where there is nothing to gain, or where it cannot be known: the number of valid positions of negatives
-        is known to the device alone, and asking it would make the host wait (one planned wait a step)."""
-        if mask_BL.device.type != "cpu" or bool(mask_BL.all()) or not bool(mask_BL[:, 0].all()):
+        is known to the device alone, and asking it would make the host wait (one planned wait a step).
+
+        Args:
+            always: where there is no padding too.
+        """
+        if mask_BL.device.type != "cpu" or not bool(mask_BL[:, 0].all()) or (not always and bool(mask_BL.all())):
             return None
         count_B = mask_BL.sum(1)
         return cls(mask_BL, mask_BL.flatten().nonzero()[:, 0], count_B.cumsum(0) - count_B)
@@ -105,6 +109,9 @@ class Layer(nn.Module):
 class Encoder(nn.Module):
     """A stack of layers over one sequence."""
 
+    uniform = False
+    """True: the same modules are called in the same order for every batch (`uniform`)."""
+
     def __init__(
         self, layers: int, size: int, heads: int, intermediate: int, dropout: float, attention_dropout: float
     ) -> None:
@@ -117,7 +124,7 @@ class Encoder(nn.Module):
         With `first_row_only` the last layer is computed for position 0 alone, [B,1,D]. In training on a CPU
         padding is removed, and the states of invalid positions are zero.
         """
-        packing = Packing.of(mask_BL) if self.training and len(self.layers) else None
+        packing = Packing.of(mask_BL, self.uniform) if self.training and len(self.layers) else None
         if packing is not None:
             return self._packed(x_BLD, packing, first_row_only)
         states = [] if len(self.layers) else [x_BLD]
@@ -144,6 +151,18 @@ class Encoder(nn.Module):
             maps.append(layer.attention.weights(x_BLD, mask_BL))
             x_BLD = layer(x_BLD, mask_BL)
         return maps
+
+
+def uniform(module: nn.Module) -> nn.Module:
+    """`module`, which from now on calls the same modules in the same order whatever the batch.
+
+    ZeRO 3 needs it: each module's weights are gathered from all ranks when it is called, so ranks that call different
+    ones wait for each other for ever. Without it a batch that has no padding goes another way through an encoder.
+    """
+    for m in module.modules():
+        if isinstance(m, Encoder):
+            m.uniform = True
+    return module
 
 
 class VocabularyHead(nn.Module):

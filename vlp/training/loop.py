@@ -21,6 +21,7 @@ from vlp.config.training import Optimisation
 from vlp.errors import ConfigError, Preempted, VlpError
 from vlp.files import sha256
 from vlp.launch import fence
+from vlp.models.layers import uniform
 from vlp.objectives import LossSum
 from vlp.tracking.journal import Journal
 from vlp.training import counts, universal
@@ -135,7 +136,7 @@ class Training:
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.whole, self.model, self.source, self.o = step_module, model, source, o
         # ZeRO 3 takes the weights of what it trains away: `whole`, with `model` in it, gets them when it is asked for.
-        self.module = copy.deepcopy(step_module) if o.zero_stage == 3 else step_module
+        self.module = uniform(copy.deepcopy(step_module)) if o.zero_stage == 3 else step_module
         self.run_dir, self.seed, self.selection, self.probe = run_dir, seed, selection, probe
         self.layout = Layout(o.batch_size, self.world, o.accumulation)
         _check(self.layout, o, step_module)
