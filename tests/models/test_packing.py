@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.models.tiny import architecture, batch
 from vlp.batching.batch import Targets
 from vlp.batching.collate import add_negative_noise
-from vlp.models.layers import Encoder, Packing, uniform
+from vlp.models.layers import Encoder, Packing
 from vlp.models.mvptr import Mvptr
 from vlp.training.steps import PretrainingStep
 
@@ -22,7 +22,7 @@ LOSSES = ("mcr_visual", "mcr_text", "vsc", "mlm", "itm", "wpg")
 @pytest.fixture
 def padded(monkeypatch: pytest.MonkeyPatch) -> Switch:
     """Call it to switch packing off."""
-    return lambda: monkeypatch.setattr(Packing, "of", classmethod(lambda *_: None))
+    return lambda: monkeypatch.setattr(Packing, "of", classmethod(lambda cls, mask: None))
 
 
 def encoder() -> tuple[Encoder, Tensor, Tensor]:
@@ -63,27 +63,6 @@ def test_nothing_is_packed_without_padding_or_without_a_first_position() -> None
     assert Packing.of(torch.ones(2, 3, dtype=torch.bool)) is None
     assert Packing.of(torch.tensor([[False, True], [True, True]])) is None
     assert Packing.of(torch.ones(2, 3, dtype=torch.bool, device="meta")) is None
-
-
-@pytest.mark.parametrize("first_row_only", [False, True])
-def test_a_uniform_encoder_calls_the_same_modules_with_and_without_padding(first_row_only: bool) -> None:
-    module, x, mask = encoder()
-    called: list[str] = []
-    for name, m in module.named_modules():
-        m.register_forward_pre_hook(lambda *_, name=name: called.append(name))
-
-    def calls(mask: Tensor) -> list[str]:
-        called.clear()
-        module(x, mask, first_row_only)
-        return list(called)
-
-    full = torch.ones_like(mask)
-    assert calls(mask) != calls(full)
-    states = module(x, full, first_row_only)
-    uniform(module)
-    assert calls(mask) == calls(full) and len(calls(full)) > 20
-    for ours, theirs in zip(module(x, full, first_row_only), states, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_all_losses_and_gradients_of_pretraining(padded: Switch) -> None:

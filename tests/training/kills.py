@@ -101,11 +101,14 @@ class Trainings:
                 p.kill()
                 p.join()
 
-    def finish(self, folder: Path, ranks: int, target: Target = stage_2, **settings: Any) -> None:
-        """Train to the end."""
+    def finish(
+        self, folder: Path, ranks: int, target: Target = stage_2, patience: float = PATIENCE, **settings: Any
+    ) -> None:
+        """Train to the end, which has to come within `patience` seconds."""
         with self.started(folder, ranks, target, **settings) as processes:
+            end = time.monotonic() + patience
             for p in processes:
-                p.join(PATIENCE)
+                p.join(max(0.0, end - time.monotonic()))
             codes = [p.exitcode for p in processes]
         assert codes == [0] * ranks, (codes, (folder / "rank-0.log").read_text()[-3000:])
 

@@ -25,14 +25,10 @@ class Packing(NamedTuple):
     """Of each sequence's position 0 among the N."""
 
     @classmethod
-    def of(cls, mask_BL: Tensor, always: bool = False) -> Packing | None:
+    def of(cls, mask_BL: Tensor) -> Packing | None:
         """None where there is nothing to gain, or where it cannot be known: the number of valid positions of negatives
-        is known to the device alone, and asking it would make the host wait (one planned wait a step).
-
-        Args:
-            always: where there is no padding too.
-        """
-        if mask_BL.device.type != "cpu" or not bool(mask_BL[:, 0].all()) or (not always and bool(mask_BL.all())):
+        is known to the device alone, and asking it would make the host wait (one planned wait a step)."""
+        if mask_BL.device.type != "cpu" or bool(mask_BL.all()) or not bool(mask_BL[:, 0].all()):
             return None
         count_B = mask_BL.sum(1)
         return cls(mask_BL, mask_BL.flatten().nonzero()[:, 0], count_B.cumsum(0) - count_B)
@@ -96,11 +92,14 @@ class Layer(nn.Module):
         self.norm = nn.LayerNorm(size, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BLD: Tensor, mask_BL: Tensor, queries: int | None = None) -> Tensor:
-        return self._feed_forward(self.attention(x_BLD, mask_BL, queries))
+    def forward(self, x: Tensor, valid: Tensor | Packing, first_only: bool = False) -> Tensor:
+        """[B,L,D] with a key mask [B,L], or [N,D] with its packing; `first_only`: of position 0 alone.
 
-    def packed(self, x_ND: Tensor, packing: Packing, cls_only: bool = False) -> Tensor:
-        return self._feed_forward(self.attention.packed(x_ND, packing, cls_only))
+        Either way the layer itself is called: ZeRO 3 gathers its weights then, and ranks do so in one order.
+        """
+        if isinstance(valid, Packing):
+            return self._feed_forward(self.attention.packed(x, valid, first_only))
+        return self._feed_forward(self.attention(x, valid, 1 if first_only else None))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.norm(x + self.dropout(self.output(F.gelu(self.intermediate(x)))))
@@ -108,9 +107,6 @@ class Layer(nn.Module):
 
 class Encoder(nn.Module):
     """A stack of layers over one sequence."""
-
-    uniform = False
-    """True: the same modules are called in the same order for every batch (`uniform`)."""
 
     def __init__(
         self, layers: int, size: int, heads: int, intermediate: int, dropout: float, attention_dropout: float
@@ -124,22 +120,21 @@ class Encoder(nn.Module):
         With `first_row_only` the last layer is computed for position 0 alone, [B,1,D]. In training on a CPU
         padding is removed, and the states of invalid positions are zero.
         """
-        packing = Packing.of(mask_BL, self.uniform) if self.training and len(self.layers) else None
+        packing = Packing.of(mask_BL) if self.training and len(self.layers) else None
         if packing is not None:
             return self._packed(x_BLD, packing, first_row_only)
         states = [] if len(self.layers) else [x_BLD]
         for i, layer in enumerate(self.layers):
             last = first_row_only and i == len(self.layers) - 1
-            x_BLD = layer(x_BLD, mask_BL, 1 if last else None)
+            x_BLD = layer(x_BLD, mask_BL, last)
             states.append(x_BLD)
         return states
 
     def _packed(self, x_BLD: Tensor, packing: Packing, first_row_only: bool) -> list[Tensor]:
         x_ND, states = x_BLD.flatten(0, 1)[packing.place_N], []
         for i, layer in enumerate(self.layers):
-            assert isinstance(layer, Layer)
             last = first_row_only and i == len(self.layers) - 1
-            x_ND = layer.packed(x_ND, packing, last)
+            x_ND = layer(x_ND, packing, last)
             states.append(x_ND[:, None] if last else packing.pad(x_ND))
         return states
 
@@ -151,18 +146,6 @@ class Encoder(nn.Module):
             maps.append(layer.attention.weights(x_BLD, mask_BL))
             x_BLD = layer(x_BLD, mask_BL)
         return maps
-
-
-def uniform(module: nn.Module) -> nn.Module:
-    """`module`, which from now on calls the same modules in the same order whatever the batch.
-
-    ZeRO 3 needs it: each module's weights are gathered from all ranks when it is called, so ranks that call different
-    ones wait for each other for ever. Without it a batch that has no padding goes another way through an encoder.
-    """
-    for m in module.modules():
-        if isinstance(m, Encoder):
-            m.uniform = True
-    return module
 
 
 class VocabularyHead(nn.Module):

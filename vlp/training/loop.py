@@ -21,7 +21,6 @@ from vlp.config.training import Optimisation
 from vlp.errors import ConfigError, Preempted, VlpError
 from vlp.files import sha256
 from vlp.launch import fence
-from vlp.models.layers import uniform
 from vlp.objectives import LossSum
 from vlp.tracking.journal import Journal
 from vlp.training import counts, universal
@@ -136,7 +135,7 @@ class Training:
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.whole, self.model, self.source, self.o = step_module, model, source, o
         # ZeRO 3 takes the weights of what it trains away: `whole`, with `model` in it, gets them when it is asked for.
-        self.module = uniform(copy.deepcopy(step_module)) if o.zero_stage == 3 else step_module
+        self.module = copy.deepcopy(step_module) if o.zero_stage == 3 else step_module
         self.run_dir, self.seed, self.selection, self.probe = run_dir, seed, selection, probe
         self.layout = Layout(o.batch_size, self.world, o.accumulation)
         _check(self.layout, o, step_module)
@@ -279,8 +278,8 @@ class Training:
     def _agree(self, totals: dict[str, Tensor], targets: dict[str, Tensor]) -> Agreed:
         """The step's planned wait for the device: losses, and what any rank wants."""
         late = self.rank == 0 and time.monotonic() - self.saved > 60 * self.o.checkpoint_minutes
-        flags = torch.tensor([float(late), *self.stop.flags()], dtype=torch.float64)
-        table = torch.cat([torch.stack(list(totals.values())), flags.to(self.device, non_blocking=True)])
+        flags = counts.on_device([float(late), *self.stop.flags()], self.device)
+        table = torch.cat([torch.stack(list(totals.values())), flags])
         if self.world > 1:
             dist.all_reduce(table)
         divisors = torch.stack([targets[name] for name in totals]).clamp(min=1.0)
