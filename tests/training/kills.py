@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import deepspeed  # noqa: F401
 import torch
 from deepspeed.checkpoint import ds_to_universal  # noqa: F401
+from deepspeed.runtime.zero.muon import muon_optimizer  # noqa: F401 - with torch's compiler, 3 s of a rank's start
 
 from tests.training.tiny_run import experiment, paths, weights
 from vlp.files import read_json
@@ -100,11 +101,14 @@ class Trainings:
                 p.kill()
                 p.join()
 
-    def finish(self, folder: Path, ranks: int, target: Target = stage_2, **settings: Any) -> None:
-        """Train to the end."""
+    def finish(
+        self, folder: Path, ranks: int, target: Target = stage_2, patience: float = PATIENCE, **settings: Any
+    ) -> None:
+        """Train to the end, which has to come within `patience` seconds."""
         with self.started(folder, ranks, target, **settings) as processes:
+            end = time.monotonic() + patience
             for p in processes:
-                p.join(PATIENCE)
+                p.join(max(0.0, end - time.monotonic()))
             codes = [p.exitcode for p in processes]
         assert codes == [0] * ranks, (codes, (folder / "rank-0.log").read_text()[-3000:])
 

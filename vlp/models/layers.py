@@ -92,11 +92,14 @@ class Layer(nn.Module):
         self.norm = nn.LayerNorm(size, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BLD: Tensor, mask_BL: Tensor, queries: int | None = None) -> Tensor:
-        return self._feed_forward(self.attention(x_BLD, mask_BL, queries))
+    def forward(self, x: Tensor, valid: Tensor | Packing, first_only: bool = False) -> Tensor:
+        """[B,L,D] with a key mask [B,L], or [N,D] with its packing; `first_only`: of position 0 alone.
 
-    def packed(self, x_ND: Tensor, packing: Packing, cls_only: bool = False) -> Tensor:
-        return self._feed_forward(self.attention.packed(x_ND, packing, cls_only))
+        Either way the layer itself is called: ZeRO 3 gathers its weights then, and ranks do so in one order.
+        """
+        if isinstance(valid, Packing):
+            return self._feed_forward(self.attention.packed(x, valid, first_only))
+        return self._feed_forward(self.attention(x, valid, 1 if first_only else None))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.norm(x + self.dropout(self.output(F.gelu(self.intermediate(x)))))
@@ -123,16 +126,15 @@ class Encoder(nn.Module):
         states = [] if len(self.layers) else [x_BLD]
         for i, layer in enumerate(self.layers):
             last = first_row_only and i == len(self.layers) - 1
-            x_BLD = layer(x_BLD, mask_BL, 1 if last else None)
+            x_BLD = layer(x_BLD, mask_BL, last)
             states.append(x_BLD)
         return states
 
     def _packed(self, x_BLD: Tensor, packing: Packing, first_row_only: bool) -> list[Tensor]:
         x_ND, states = x_BLD.flatten(0, 1)[packing.place_N], []
         for i, layer in enumerate(self.layers):
-            assert isinstance(layer, Layer)
             last = first_row_only and i == len(self.layers) - 1
-            x_ND = layer.packed(x_ND, packing, last)
+            x_ND = layer(x_ND, packing, last)
             states.append(x_ND[:, None] if last else packing.pad(x_ND))
         return states
 

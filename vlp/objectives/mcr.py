@@ -96,13 +96,13 @@ def mcr_cost(*losses: Masked) -> list[Pending]:
 
 def mcr_loss(pending: Pending) -> LossSum:
     """Wait for the copy, solve eq. 1, and compute eq. 2 or 3 (see `mcr`)."""
-    label_M, concept_M = pending.masked.label_M, pending.masked.concept_M
+    label_M, concept_M = pending.masked.label_M, pending.masked.concept_M.numpy()
     if label_M.numel() == 0:
         return LossSum.nothing(pending.masked.logits_MV)
     device = label_M.device
     matched_M = label_M[_to_device(matched_labels(pending), device)]
     entropy_M = -pending.log_p_MV.gather(1, matched_M[:, None])[:, 0]
-    pieces_M = _to_device(torch.bincount(concept_M)[concept_M].numpy(), device).to(entropy_M)
+    pieces_M = _to_device(np.bincount(concept_M)[concept_M], device).to(entropy_M)
     return LossSum.of((entropy_M / pieces_M).sum(), int(concept_M[-1]) + 1)
 
 

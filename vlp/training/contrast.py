@@ -72,7 +72,7 @@ def cache(
             vectors.append(module.vectors(batch))
     text, image = (torch.cat(v).requires_grad_(True) for v in zip(*vectors, strict=True))
     scale = module.scale().detach().requires_grad_(True)
-    place = torch.cat([torch.arange(p.start, p.stop) for p in map(layout.places, parts)]).to(text.device)
+    place = torch.cat([torch.arange(p.start, p.stop, device=text.device) for p in map(layout.places, parts)])
     every = [torch.ones(len(b), dtype=torch.bool, device=text.device) for b in batches]
     matchable = [e if b.matchable_B is None else b.matchable_B for e, b in zip(every, batches, strict=True)]
     images, texts = torch.cat([b.image_B for b in batches]), torch.cat([b.text_B for b in batches])

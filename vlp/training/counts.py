@@ -60,11 +60,16 @@ def own(module: Counting, batches: Sequence[Batch]) -> dict[str, int]:
 
 def over_ranks(found: dict[str, int], device: torch.device) -> dict[str, Tensor]:
     """The same over all ranks, on the device: the host does not wait for them."""
-    table = torch.tensor(list(found.values()), dtype=torch.float64)
-    table = (table.pin_memory() if device.type == "cuda" else table).to(device, non_blocking=True)
+    table = on_device(list(found.values()), device)
     if dist.is_initialized() and dist.get_world_size() > 1:
         dist.all_reduce(table)
     return dict(zip(found, table.unbind(), strict=True))
+
+
+def on_device(values: Sequence[float], device: torch.device) -> Tensor:
+    """As float64. From page-locked memory: any other copy would wait for all that is queued on the device."""
+    table = torch.tensor(values, dtype=torch.float64)
+    return (table.pin_memory() if device.type == "cuda" else table).to(device, non_blocking=True)
 
 
 def normalised(losses: dict[str, LossSum], counts: dict[str, Tensor], parts: int) -> Tensor:

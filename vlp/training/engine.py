@@ -13,6 +13,7 @@ from torch import nn
 
 from vlp.config.training import Optimisation
 from vlp.errors import VlpError
+from vlp.models.layers import Layer
 from vlp.training.schedule import optimiser
 
 BUCKET = 5_000_000
@@ -100,6 +101,10 @@ def initialise(module: nn.Module, o: Optimisation, universal: bool = False) -> A
     # Its shared-memory op is built with g++ at the first start and not used in training; a kill in mid-build hangs
     # every later run.
     __compatible_ops__["deepspeed_shm_comm"] = False
+    if o.zero_stage == 3:
+        # A layer's weights are gathered together when it is called. What it calls itself depends on its batch (padding
+        # is removed where there is some), and ranks that gather in different orders wait for each other for ever.
+        deepspeed.utils.set_z3_leaf_modules(module, [Layer], raise_if_not_found=False)
     plain = o.zero_stage == 0 and o.precision == "fp32"
     try:
         engine, *_ = deepspeed.initialize(

@@ -280,8 +280,8 @@ class Training:
     def _agree(self, totals: dict[str, Tensor], targets: dict[str, Tensor]) -> Agreed:
         """The step's planned wait for the device: losses, and what any rank wants."""
         late = self.rank == 0 and time.monotonic() - self.saved > 60 * self.o.checkpoint_minutes
-        flags = torch.tensor([float(late), *self.stop.flags()], dtype=torch.float64)
-        table = torch.cat([torch.stack(list(totals.values())), flags.to(self.device, non_blocking=True)])
+        flags = counts.on_device([float(late), *self.stop.flags()], self.device)
+        table = torch.cat([torch.stack(list(totals.values())), flags])
         if self.world > 1:
             dist.all_reduce(table)
         divisors = torch.stack([targets[name] for name in totals]).clamp(min=1.0)
