@@ -238,11 +238,12 @@ def particle_with_an_object(doc: Doc, lexicon: words.Lexicon) -> None:
 
 
 def the_noun_before(doc: Doc, lexicon: words.Lexicon) -> None:
-    """`sits on a bench in a park`: read with the park at the verb or at the bench, as it happens.
+    """`sits on a bench in a park`, `holds a toy in its mouth`: read with the place at the verb or the noun before it.
 
-    Right association (Kimball, 1973) settles it: of a chain of prepositions each belongs to the noun before it.
-    Not where the meaning is another: a time, what somebody wears, and with whom or with what somebody does something.
-    Behind an object it is so only for verbs like `have`, which say where the object is (`holds a toy in its mouth`).
+    Right association (Kimball, 1973) settles it: of a chain of prepositions each belongs to the noun before it, and a
+    place behind an object to the object. Not where the meaning is another: a time, what somebody wears, a companion
+    (`with a dog`), and what is carried along a way (`down a slope with poles`); a place that one is in or at may have
+    things (`in a room with a bed`).
     """
     for prep in doc[2:]:
         if prep.dep_ != "prep" or prep.lower_ == "of" or prep.tag_ != "IN":
@@ -250,12 +251,15 @@ def the_noun_before(doc: Doc, lexicon: words.Lexicon) -> None:
         # `next` of `next to` stands for both.
         joined = prep.head.dep_ == "advmod" and (prep.head.lower_, prep.lower_) in words.JOINED_PREPOSITIONS
         first = prep.head if joined and prep.head.i > 1 else prep
-        head, noun = first.head, _place_before(first) or _had_before(first)
+        place = _place_before(first)
+        head, noun = first.head, place or _object_before(first, lexicon)
         object_ = next((c for c in prep.children if c.dep_ == "pobj"), None)
         if noun is None or object_ is None or head.i >= noun.i or object_.lower_ in words.TIMES:
             continue
         worn = prep.lower_ == "in" and object_.lower_ in words.GARMENTS
-        if not worn and (joined or prep.lower_ in words.LOCATIVES or not _lives(_subject(head))):
+        furnishes = prep.lower_ == "with" and place is not None and _stands_at(place) and not _lives(object_)
+        where = joined or furnishes or prep.lower_ in words.LOCATIVES
+        if not worn and (where or not _lives(_subject(head))):
             first.head = noun
 
 
@@ -317,13 +321,27 @@ def _place_before(prep: Token) -> Token | None:
     return None
 
 
-def _had_before(prep: Token) -> Token | None:
-    """The object right before a locative, or the first of its conjuncts, if it is had, held or shown there."""
+def _object_before(prep: Token, lexicon: words.Lexicon) -> Token | None:
+    """The object right before a locative, or the first of its conjuncts, if it is a thing of its own.
+
+    A bare singular is part of what is done (`play tennis on a court`), but for verbs like `have`; and who rides a wave
+    in the ocean is there as much as the wave.
+    """
     noun, verb = prep.nbor(-1), prep.head
     while noun.dep_ == "conj":
         noun = noun.head
     stands = noun.dep_ == "dobj" and noun.head == verb and noun.tag_.startswith("NN")
-    return noun if stands and verb.lemma_ in words.HAVING and prep.lower_ in words.LOCATIVES else None
+    own = noun.tag_ in ("NNS", "NNPS") or any(c.dep_ in ("det", "poss", "nummod") for c in noun.lefts)
+    does = words.verb_lemma(verb.lower_, verb.lemma_, lexicon.verbs)
+    lies_there = does in words.HAVING or (own and does not in words.VEHICLES)
+    return noun if stands and lies_there and prep.lower_ in words.LOCATIVES else None
+
+
+def _stands_at(noun: Token) -> bool:
+    """A locative leads to it, or to the first of its conjuncts."""
+    while noun.dep_ == "conj":
+        noun = noun.head
+    return noun.dep_ == "pobj" and noun.head.lower_ in words.LOCATIVES
 
 
 def _in_noun_place(token: Token) -> bool:

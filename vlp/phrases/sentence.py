@@ -141,7 +141,10 @@ class Sentence:
         return None
 
     def _antecedent(self, pronoun: Token) -> Token | None:
-        """The nearest earlier noun that agrees with the pronoun; subjects before others."""
+        """The nearest earlier noun that agrees with the pronoun, subjects before others; else the first of those.
+
+        As SPICE's search from the root does, the second step asks for no agreement: `a person on their bike`.
+        """
         form = pronoun.lower_
         earlier = [t for t in self.doc[: pronoun.i] if self.is_noun(t) and t.dep_ not in ("compound", "nmod")]
         if form in words.HE_OR_SHE:
@@ -154,7 +157,9 @@ class Sentence:
             return None
         fit = [t for t in fit if not self.counted(t)]
         heads = [t for t in fit if t.dep_ in _SUBJECTS or t.dep_ == "ROOT" or t.head.lemma_ == "be"]
-        return (heads or fit)[-1] if fit else None
+        if fit:
+            return (heads or fit)[-1]
+        return next((t for t in earlier if (t.dep_ in _SUBJECTS or t.dep_ == "ROOT") and not self.counted(t)), None)
 
     # clauses
 
@@ -182,7 +187,10 @@ class Sentence:
         return name, (verb, *particles)
 
     def subjects(self, verb: Token, seen: frozenset[int] = frozenset()) -> list[Token]:
-        """Who does it: its subject, the noun that a participle or relative clause describes, or an inherited one."""
+        """Who does it: its subject, the noun that a participle or relative clause describes, or an inherited one.
+
+        An infinitive inherits none, as in SPICE: who tries to catch a ball has not caught it.
+        """
         if verb.i in seen:
             return []
         own = self.children(verb, "nsubj", "nsubjpass")
@@ -195,12 +203,12 @@ class Sentence:
             shown = [t for a in self.children(verb, "attr") for t in self.all_meant(a)]
             if shown:
                 return shown
+        if any(c.tag_ == "TO" for c in self.children(verb, "aux")):
+            return []
         if verb.dep_ in ("acl", "relcl") and self.meant(verb.head) is not None:
             return self.described(verb.head, verb)
         if verb.dep_ in ("conj", "xcomp", "advcl", "acomp", "oprd") and not self.is_noun(verb.head):
             return self.subjects(verb.head, seen | {verb.i})
-        if verb.dep_ in ("conj", "advcl") and self.is_noun(verb.head):
-            return self.described(verb.head, verb)
         return []
 
     def is_passive(self, verb: Token) -> bool:

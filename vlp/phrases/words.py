@@ -55,6 +55,8 @@ LOCATIVES = _set(
 """Prepositions that name a place, by themselves."""
 HAVING = _set("have hold carry contain include feature show")
 """Verbs that say where their object is, as a small clause does: `has [a clock on it]`."""
+VEHICLES = _set("ride drive fly row sail paddle pedal cruise surf ski skate skateboard snowboard")
+"""Verbs of going on or with their object (Levin, 1993, 51.4): the place is that of who goes."""
 TIMES = _set("night day morning evening afternoon dusk dawn noon sunset sunrise winter summer spring fall autumn time")
 GARMENTS = _set(
     "shirt t-shirt suit dress skirt uniform hat cap helmet jacket coat vest sweater shorts pants jeans trousers tie "
