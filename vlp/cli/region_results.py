@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from vlp.tracking.run import Run
 
 
-def add_truth(chosen: Experiment, store: Path, tables: Path) -> None:
+def add_truth(chosen: Experiment, store: Path, tables: Path, whole: bool = True) -> None:
     """Ground-truth tags of the train images go into the store where pre-training asks for them and it has none."""
     from vlp.regions.annotate import annotate_train
     from vlp.regions.store import RegionStore
 
     if chosen.pretraining.tag_source == "ground_truth" and not RegionStore(store).has_truth:
-        annotate_train(store, tables, store)
+        annotate_train(store, tables, store, whole)
 
 
 def record(run: Run, value: dict[str, Any], quality: Path) -> None:

@@ -178,7 +178,9 @@ def _extract_tables(
     name = detector or (own.name if own else "small")
     weights = weights or (own.weights if own else None)
     inputs = {"detector": weights} if weights else {}
-    read = ("images", "objects") if shard is None else ("images",)  # boxes are compared when all is merged
+    kept = shard is not None and dials.keep_shards
+    # boxes are compared when all is merged; a shard that is kept gets its ground-truth tags itself
+    read = ("images",) if shard is not None and not kept else ("images", "objects")
     inputs |= {table: table_path(tables, table) for table in read}
     outputs = {"store": out, "quality": quality}
     rule = "regions" if shard is None else f"regions-shard.{part[0]}-of-{part[1]}"
@@ -214,6 +216,8 @@ def _extract_tables(
             write_json(quality, value)
             record(run, value, quality)
         else:
+            if kept:
+                add_truth(chosen, out, tables, whole=False)
             write_json(quality, shards.record(result, skipped, part))
             run.metric("skipped", len(skipped))
     taken(folder)
@@ -258,6 +262,9 @@ def merge(
     config: Annotated[Path | None, typer.Option(help="Experiment file (YAML).")] = None,
     tables: Annotated[Path | None, typer.Option(help="Folder of the tables.")] = None,
     quality: Annotated[Path | None, typer.Option(help="Where to write counts, recall and precision (JSON).")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Copy nothing: the shards' folder is the store, and gets a manifest.")
+    ] = False,
     overrides: Overrides = None,
 ) -> None:
     """Make one region store of all shards of an extraction."""
@@ -272,26 +279,30 @@ def merge(
 
     folder = shards[0] if len(shards) == 1 and shards[0].is_dir() else None
     files = parts.in_folder(folder) if folder is not None else shards
-    store = out or (folder / "regions.h5" if folder is not None else None)
+    if keep and out is not None:
+        raise ConfigError("--keep: the store is the shards' folder; leave --out away")
+    store = files[0].parent if keep else out or (folder / "regions.h5" if folder is not None else None)
     if store is None:
         raise ConfigError("--out: name the store to write")
+    join = parts.keep if keep else parts.merge
     if config is None:
-        result, skipped = parts.merge(files, store), parts.skipped_in(files)
+        result, skipped = join(files, store), parts.skipped_in(files)
         write_json(store.with_suffix(".json"), parts.record(result, skipped, (1, 1)))
         tell_result(store, result, len(skipped))
         return
     if tables is None or quality is None:
         raise ConfigError("--config: give --tables and --quality too")
     chosen = experiment(config, overrides)
-    inputs: dict[str, Path | Merged] = {path.stem: Merged(path) for path in files}
+    inputs: dict[str, Path | Merged] = {path.stem: path if keep else Merged(path) for path in files}
     inputs |= {f"{path.stem}.record": path.with_suffix(".json") for path in files}
     inputs |= {k: table_path(tables, k) for k in ("images", "objects")}
     with track(
         chosen, rule="regions", inputs=inputs, outputs={"store": store, "quality": quality}, tags={"stage": "regions"}
     ) as run:
-        result, skipped = parts.merge(files, store), parts.skipped_in(files)
+        result, skipped = join(files, store), parts.skipped_in(files)
         images = records(rows(tables, "images"), chosen.data_root)
-        add_truth(chosen, store, tables)
+        if not keep:
+            add_truth(chosen, store, tables)
         value = report(store, images, rows(tables, "objects"), skipped, result)
         write_json(quality, value)
         record(run, value, quality)

@@ -82,6 +82,13 @@ class Experiment(Part):
         reused = getattr(self.reuse, part) if part else None
         return (reused or self.folder) / path
 
+    @property
+    def region_store(self) -> Path:
+        """The regions that everything reads: a file, or the folder of the shards that were kept."""
+        cut = self.regions.extraction
+        kept = cut.keep_shards and cut.shards > 1 and self.regions.source != "vinvl_tsv"
+        return self.place("regions/shards" if kept else "regions/regions.h5")
+
     def seeds_of(self, task: str) -> list[int]:
         """Those that a task is fine-tuned with."""
         settings = getattr(self.tasks, task)

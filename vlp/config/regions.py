@@ -57,6 +57,9 @@ class Extraction(Part):
 
     shards: int = Field(default=1, ge=1)
     """Jobs that share the images; 1: no scatter and no merge."""
+    keep_shards: bool = False
+    """The store is the folder of the shards, with a manifest: nothing is copied, as a store of terabytes wants it.
+    False: the shards become one file, and are removed."""
     batch_size: int = Field(default=16, ge=1)
     workers: int = Field(default=0, ge=0)
     """Processes that decode and resize images; 0: the extraction does it itself."""

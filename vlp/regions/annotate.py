@@ -31,8 +31,11 @@ def truth_tags(objects: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     return {image_id: list(names) for image_id, names in found.items()}
 
 
-def annotate_train(store: Path, tables: Path, out: Path) -> int:
+def annotate_train(store: Path, tables: Path, out: Path, whole: bool = True) -> int:
     """`annotate` with the objects, and the labels without a box, of the train images -> number of images with tags.
+
+    Args:
+        whole: `store` is of all images; a shard may have none of train, and stays as it is.
 
     Raises:
         InputError: as `annotate`; the tables have no object and no label of the train images.
@@ -42,6 +45,8 @@ def annotate_train(store: Path, tables: Path, out: Path) -> int:
     if not truth:
         remedy = "Set data.objects or data.labels and read the tables again, or set pretraining.tag_source: detector."
         raise InputError(table_path(tables, "objects"), "no train image has an object or a label.", remedy)
+    if not whole and truth.keys().isdisjoint(RegionStore(store).image_ids):
+        return 0
     return annotate(store, truth, out)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.regions.extract import Extraction
+from vlp.regions.manifest import write_manifest
 from vlp.regions.progress import Meter
 from vlp.regions.store import ALIKE, RegionStore, RegionWriter
 
@@ -61,17 +62,9 @@ def merge(shards: Sequence[Path], out: Path) -> Extraction:
     Raises:
         InputError: a shard is missing, twice there, not whole, or of another detector, settings or code than the first.
     """
-    records = [read_json(path.with_suffix(".json")) for path in shards]
-    check_complete(shards, records, _AGAIN)
-    stores = [RegionStore(path) for path in shards]
+    stores, records = _opened(shards)
     first = stores[0]
-    keys = sorted({key for store in stores for key in store.facts} - {"code_version"})
     for store, value in zip(stores, records, strict=True):
-        differing = [key for key in keys if first.facts.get(key) != store.facts.get(key)]
-        differing += [name.replace("_", " ") for name in ALIKE if getattr(store, name) != getattr(first, name)]
-        if differing:
-            problem = f"made otherwise than {first.path.name}: {', '.join(differing)}."
-            raise InputError(store.path, problem, _AGAIN.format(_name(value)))
         store.check_whole(_AGAIN.format(_name(value)))
     facts = {k: v for k, v in first.facts.items() if k != "format"}
     with (
@@ -86,7 +79,43 @@ def merge(shards: Sequence[Path], out: Path) -> Extraction:
                 size, truth = store.image_size(image_id), store.truth(image_id)
                 writer.add(image_id, size, *columns, *attributes, truth=truth)
                 meter.advance(1)
-        result = Extraction(images=writer.images, regions=writer.rows)
+        return _summed(records, writer.images, writer.rows)
+
+
+def keep(shards: Sequence[Path], folder: Path) -> Extraction:
+    """As `merge`, but nothing is copied: the shards' folder becomes the store, by its manifest.
+
+    Raises:
+        InputError: as `merge`; a shard lies elsewhere, or another region store lies in the folder.
+    """
+    _, records = _opened(shards)
+    others = {path.resolve() for path in folder.glob("*.h5")} ^ {path.resolve() for path in shards}
+    if others:
+        problem = "not one of the shards, or a shard in another folder."
+        raise InputError(min(others), problem, f"Have the shards, and no other store, in {folder}.")
+    write_manifest(folder)  # compares every byte with its checksum
+    store = RegionStore(folder)
+    return _summed(records, len(store), store.rows)
+
+
+def _opened(shards: Sequence[Path]) -> tuple[list[RegionStore], list[dict[str, Any]]]:
+    """All shards of one extraction, and what each told of its images."""
+    records = [read_json(path.with_suffix(".json")) for path in shards]
+    check_complete(shards, records, _AGAIN)
+    stores = [RegionStore(path) for path in shards]
+    first = stores[0]
+    keys = sorted({key for store in stores for key in store.facts} - {"code_version"})
+    for store, value in zip(stores, records, strict=True):
+        differing = [key for key in keys if first.facts.get(key) != store.facts.get(key)]
+        differing += [name.replace("_", " ") for name in ALIKE if getattr(store, name) != getattr(first, name)]
+        if differing:
+            problem = f"made otherwise than {first.path.name}: {', '.join(differing)}."
+            raise InputError(store.path, problem, _AGAIN.format(_name(value)))
+    return stores, records
+
+
+def _summed(records: Sequence[Mapping[str, Any]], images: int, regions: int) -> Extraction:
+    result = Extraction(images=images, regions=regions)
     result.images_per_second = sum(value["images_per_second"] for value in records)
     result.resumed = sum(value["resumed"] for value in records)
     result.without_detection = [i for value in records for i in value["without_detection"]]

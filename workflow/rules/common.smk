@@ -19,7 +19,7 @@ from vlp.config import (
 )
 from vlp.data.readers import named_files
 from vlp.errors import ConfigError, VlpError
-from vlp.files import write_text
+from vlp.files import STORE_MANIFEST, write_text
 
 if not config:
     raise WorkflowError("Name an experiment: --configfile configs/demo.yaml")
@@ -42,6 +42,11 @@ validate(resolved, str(schema.resolve()), set_default=False)
 def at(path):
     """A file of this experiment: in its folder, or in that of the experiment it reuses."""
     return str(EXPERIMENT.place(path))
+
+
+# What reads regions watches one file: the store, or the manifest where the store is the folder of its shards.
+STORE = str(EXPERIMENT.region_store)
+WATCHED_STORE = STORE if STORE.endswith(".h5") else f"{STORE}/{STORE_MANIFEST}"
 
 
 # Commands read the whole experiment from this file; it is no rule's input. A rule re-runs when the part of the

@@ -69,7 +69,7 @@ rule vocabulary:
         TEXT_TABLES,
         [PRETRAINED] if STARTED else [],
         phrases=at("phrases/phrases.parquet"),
-        regions=at("regions/regions.h5"),
+        regions=WATCHED_STORE,
     output:
         at("vocabulary/phrases.json"),
         at("vocabulary/tokenizer/tokenizer.json"),
@@ -82,9 +82,10 @@ rule vocabulary:
         part=part("phrases", "vocabulary", "start_from"),
         tables=subpath(input[0], parent=True),
         vocabulary=subpath(output[0], parent=True),
+        store=STORE,
     shell:
         "{params.vlp} phrases vocabulary --config {params.config} --tables {params.tables} --phrases {input.phrases} "
-        "--regions {input.regions} --out {params.vocabulary} > {log} 2>&1"
+        "--regions {params.store} --out {params.vocabulary} > {log} 2>&1"
 
 
 # Tables 5 and 8 of the paper beside ours: no part of `all`, a target of its own (docs/phrases.md).
@@ -113,7 +114,7 @@ rule corpus:
         phrases=at("phrases/phrases.parquet"),
         vocabulary=at("vocabulary/phrases.json"),
         tokenizer=at("vocabulary/tokenizer/tokenizer.json"),
-        regions=at("regions/regions.h5"),
+        regions=WATCHED_STORE,
     output:
         at("corpus/corpus.h5"),
     log:
@@ -124,6 +125,7 @@ rule corpus:
         **CALL,
         tables=subpath(input[0], parent=True),
         vocabulary=subpath(input.vocabulary, parent=True),
+        store=STORE,
     shell:
         "{params.vlp} corpus build --config {params.config} --tables {params.tables} --phrases {input.phrases} "
-        "--vocabulary {params.vocabulary} --regions {input.regions} --out {output} > {log} 2>&1"
+        "--vocabulary {params.vocabulary} --regions {params.store} --out {output} > {log} 2>&1"

@@ -1,7 +1,7 @@
 # Stage 1 (MCR + VSC) and stage 2 (all six losses). Only the model is an output: checkpoints stay in runs/ when a job
 # fails, and the next try goes on from them.
 INPUTS = (
-    f"--tables {at('tables')} --corpus {at('corpus/corpus.h5')} --regions {at('regions/regions.h5')} "
+    f"--tables {at('tables')} --corpus {at('corpus/corpus.h5')} --regions {STORE} "
     f"--vocabulary {at('vocabulary')}"
 )
 # What trains or is evaluated knows which images evaluations have.
@@ -32,7 +32,7 @@ if TWO_STAGES and EXPERIMENT.reuse.stage1 is None:
     rule stage1:
         input:
             at("corpus/corpus.h5"),
-            at("regions/regions.h5"),
+            WATCHED_STORE,
             at("vocabulary/phrases.json"),
             LEAKS,
             **DETECTOR,
@@ -61,7 +61,7 @@ if EXPERIMENT.reuse.stage2 is None:
     rule stage2:
         input:
             at("corpus/corpus.h5"),
-            at("regions/regions.h5"),
+            WATCHED_STORE,
             at("vocabulary/phrases.json"),
             LEAKS,
             **START,

@@ -51,7 +51,7 @@ if REGIONS.source != "vinvl_tsv" and REGIONS.extraction.shards == 1:
             at("tables/objects.parquet"),
             weights=WEIGHTS,
         output:
-            store=at("regions/regions.h5"),
+            store=WATCHED_STORE,
             quality=at("regions/quality.json"),
         log:
             at("logs/regions.log"),
@@ -69,13 +69,16 @@ if REGIONS.source != "vinvl_tsv" and REGIONS.extraction.shards == 1:
 
 elif REGIONS.source != "vinvl_tsv":
 
+    KEPT, SHARD = REGIONS.extraction.keep_shards, "regions/shards/{scatteritem}.h5"
+
     rule regions_shard:
         input:
             at("tables/images.parquet"),
+            [at("tables/objects.parquet"), at("tables/labels.parquet")] if KEPT else [],
             weights=WEIGHTS,
         output:
             # gone when merged: the features would stand on the disk twice
-            store=temp(at("regions/shards/{scatteritem}.h5")),
+            store=at(SHARD) if KEPT else temp(at(SHARD)),
             record=at("regions/shards/{scatteritem}.json"),
         log:
             at("logs/regions-shard.{scatteritem}.log"),
@@ -84,7 +87,7 @@ elif REGIONS.source != "vinvl_tsv":
         threads: threads_alone("extraction", EXTRACTION_THREADS)
         params:
             **CALL,
-            part=part("regions", "launch.cpu_threads"),
+            part=part("regions", "launch.cpu_threads", *(TRUTH if KEPT else [])),
             tables=subpath(input[0], parent=True),
             weights=" ".join(f"--weights {path}" for path in WEIGHTS),
             shard=lambda wildcards: wildcards.scatteritem.replace("-of-", "/"),
@@ -96,10 +99,10 @@ elif REGIONS.source != "vinvl_tsv":
         input:
             at("tables/images.parquet"),
             at("tables/objects.parquet"),
-            stores=gather.regions(at("regions/shards/{scatteritem}.h5")),
+            stores=gather.regions(at(SHARD)),
             records=gather.regions(at("regions/shards/{scatteritem}.json")),
         output:
-            store=at("regions/regions.h5"),
+            store=WATCHED_STORE,
             quality=at("regions/quality.json"),
         log:
             at("logs/regions.log"),
@@ -109,9 +112,10 @@ elif REGIONS.source != "vinvl_tsv":
             **CALL,
             part=part("data", *TRUTH),
             tables=subpath(input[0], parent=True),
+            out="--keep" if KEPT else f"--out {STORE}",
         shell:
             "{params.vlp} regions merge {input.stores} --config {params.config} --tables {params.tables} "
-            "--out {output.store} --quality {output.quality} > {log} 2>&1"
+            "{params.out} --quality {output.quality} > {log} 2>&1"
 
 else:
 
@@ -129,7 +133,7 @@ else:
                 ],
             ),
         output:
-            store=at("regions/regions.h5"),
+            store=WATCHED_STORE,
             quality=at("regions/quality.json"),
         log:
             at("logs/regions.log"),

@@ -21,7 +21,7 @@ if BOUNDS:
     rule bound:
         input:
             phrases=at("tables/phrase_boxes.parquet"),
-            store=at("regions/regions.h5"),
+            store=WATCHED_STORE,
         output:
             BOUNDS,
         log:
@@ -32,8 +32,9 @@ if BOUNDS:
             **CALL,
             part=part("data.name", "lengths", "tasks.grounding", "seed"),
             tables=subpath(input.phrases, parent=True),
+            store=STORE,
         shell:
-            "{params.vlp} regions bound {input.store} --config {params.config} --tables {params.tables} "
+            "{params.vlp} regions bound {params.store} --config {params.config} --tables {params.tables} "
             "--out {output} > {log} 2>&1"
 
 
@@ -43,7 +44,7 @@ rule results:
         expand(at("tables/{table}.parquet"), table=TABLES),
         images=at("tables/images.parquet"),
         leaks=LEAKS,
-        regions=at("regions/regions.h5"),
+        regions=WATCHED_STORE,
         quality=at("regions/quality.json"),
         bounds=BOUNDS,
         server=[p for p in [at("server.json")] if Path(p).exists()],
@@ -59,20 +60,21 @@ rule results:
         **CALL,
         part=part("tasks", "seed"),
         predictions=subpath(input[0], parent=True),
+        store=STORE,
         models=at("models"),
         tables=subpath(input.images, parent=True),
         leaks=lambda wildcards, input: Path(input.leaks[0]).parent,
         bounds=" ".join(f"--bounds {path}" for path in BOUNDS),
     shell:
         "{params.vlp} report results --config {params.config} --predictions {params.predictions} --quality {input.quality} "
-        "--models {params.models} --tables {params.tables} --regions {input.regions} --leaks {params.leaks} --out {output.results} "
+        "--models {params.models} --tables {params.tables} --regions {params.store} --leaks {params.leaks} --out {output.results} "
         "--costs {output.costs} --statistics {output.statistics} {params.bounds} > {log} 2>&1"
 
 
 rule probe:
     input:
         at("corpus/corpus.h5"),
-        at("regions/regions.h5"),
+        WATCHED_STORE,
         at("vocabulary/phrases.json"),
         expand(at("tables/{table}.parquet"), table=TABLES),
         model=PRETRAINED,

@@ -2,7 +2,7 @@
 rule finetune:
     input:
         at("corpus/corpus.h5"),
-        at("regions/regions.h5"),
+        WATCHED_STORE,
         at("vocabulary/phrases.json"),
         LEAKS,
         expand(at("tables/{table}.parquet"), table=TABLES),
@@ -32,7 +32,7 @@ rule finetune:
 rule predict:
     input:
         at("corpus/corpus.h5"),
-        at("regions/regions.h5"),
+        WATCHED_STORE,
         LEAKS,
         expand(at("tables/{table}.parquet"), table=TABLES),
         model=model_of,
