@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -30,8 +31,10 @@ from torch.utils._pytree import tree_leaves
 
 from tests.models.tiny import architecture
 from tests.objectives.batches import batch
+from tests.training import tiny_run
 from vlp.batching.batch import Batch, Targets
 from vlp.batching.order import Layout
+from vlp.config.launch import Resources
 from vlp.models.layers import Packing
 from vlp.models.mvptr import Mvptr
 from vlp.objectives import LossSum
@@ -186,6 +189,53 @@ def test_the_ranks_agree_in_one_wait() -> None:
         losses = {name: torch.zeros((), dtype=torch.float64, device=CUDA) for name in STAGE_2}
         agreed = Training._agree(training, losses, counts.over_ranks(dict.fromkeys(STAGE_2, 3), CUDA))
     assert len(read) == 1 and agreed.losses["loss"] == 0.5 * len(STAGE_2)
+
+
+class Waits(TorchDispatchMode):
+    """Operations of a real training on the CPU for which a GPU would have to be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, f: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = f.overloadpacket.__name__
+        by_mask = [x for x in tree_leaves(args[1:2]) if isinstance(x, Tensor) and x.dtype == torch.bool]
+        if name in WAITING or (name in ("index", "index_put", "index_put_") and by_mask):
+            self.found.append(name)
+        return f(*args, **(kwargs or {}))
+
+
+WAITING = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "_unique2", "repeat_interleave")
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_whole_step_with_the_engine(accumulation: int, tiny_inputs: Path, tmp_path: Path) -> None:
+    """Before the ranks agree nobody asks for a number. After it, when the device has nothing left to do but the
+    optimiser's step, DeepSpeed looks at the gradients' norm three times (0.19.8, ZeRO 2)."""
+    steps: list[dict[str, int]] = []
+    plain, agree = Training._step, Training._agree
+    waits = Waits()
+
+    def step(self: Training, work: Any) -> Any:
+        waits.found.clear()
+        with waits:
+            agreed = plain(self, work)
+        steps[-1]["all"] = len(waits.found)
+        return agreed
+
+    def agreeing(self: Training, *losses: Any) -> Any:
+        steps.append({"before": len(waits.found)})
+        return agree(self, *losses)
+
+    with (
+        mock.patch.object(Packing, "of", lambda mask: None),
+        mock.patch.object(Training, "_step", step),
+        mock.patch.object(Training, "_agree", agreeing),
+    ):
+        settings = {"epochs": 3 * 8 / 40, "accumulation": accumulation}
+        tiny_run.train(tiny_inputs, tmp_path, "stage2", Resources(executor="inline"), **settings)
+    assert steps == [{"before": 0, "all": 3}] * 3
 
 
 def test_waits_that_are_not_planned_are_seen() -> None:
