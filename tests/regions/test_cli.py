@@ -151,6 +151,8 @@ def test_an_experiment_in_shards_gives_the_store_of_one_job(config: Path, tmp_pa
     assert (tmp_path / "q.json").read_text() == (tmp_path / "one.json").read_text()
     journals = {p.stem for p in (tmp_path / "results" / "toy" / "journals").glob("*.jsonl")}
     assert journals == {"detector", "regions", "regions-shard.1-of-2", "regions-shard.2-of-2"}
+    with pytest.raises(ConfigError, match="--keep: the store is the shards' folder"):
+        _call("merge", *shards, "--keep", "--out", store)
 
 
 @pytest.mark.parametrize(

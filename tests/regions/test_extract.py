@@ -284,6 +284,27 @@ def test_merged_shards_are_the_store_of_one_run(tmp_path: Path) -> None:
     assert (tmp_path / "merged.h5").read_bytes() == (tmp_path / "one.h5").read_bytes()
 
 
+def test_shards_that_are_kept_are_the_store(tmp_path: Path) -> None:
+    files = _shards(tmp_path, 3)
+    before = [path.read_bytes() for path in files]
+    result = shards.keep(files, files[0].parent)
+    store, one = RegionStore(files[0].parent), tmp_path / "one.h5"
+    shards.merge(files, one)
+    whole = RegionStore(one)
+    assert result.images == len(store) == 14 and result.regions == store.rows == whole.rows
+    assert [path.read_bytes() for path in files] == before and store.image_ids == whole.image_ids
+    for image_id in whole.image_ids:
+        np.testing.assert_array_equal(store.regions(image_id).features, whole.regions(image_id).features)
+    other = files[0].with_name("older.h5")
+    other.write_bytes(before[0])
+    with pytest.raises(InputError, match=r"older\.h5: not one of the shards"):
+        shards.keep(files, files[0].parent)
+    other.unlink()
+    files[1].write_bytes(before[1][:-100])
+    with pytest.raises(InputError, match=r"2-of-3\.h5"):
+        shards.keep(files, files[0].parent)
+
+
 def test_more_shards_than_images(tmp_path: Path) -> None:
     _images(tmp_path / "grey", 2)
     assert shards.merge(_shards(tmp_path, 3), tmp_path / "merged.h5").images == 2
