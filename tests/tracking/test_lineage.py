@@ -59,6 +59,8 @@ def test_from_a_number_to_the_raw_data(chained: Path) -> None:
     assert [step.rule for step in found][:3] == ["results", "predict-vqa.full.test", "finetune-vqa.full"]
     assert list(lineage.changed(found)) == []
     assert lineage.raw(found) == {}
+    part = found[:1]  # of a row: what it does not come from is made by other steps
+    assert lineage.raw(part) and lineage.raw(part, found) == {}
     digests = lineage.digests(found)
     assert digests is not None and {sha256(chained / name) for name in FILES} <= digests
 

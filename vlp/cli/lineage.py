@@ -35,7 +35,7 @@ def command(
         raise InputError(file, "no journal names it as an output.", f"Look into {folder / 'journals'}.")
     for step in found:
         print("\n".join(_lines(step, folder)))
-    raw = lines.raw(found)
+    raw = lines.raw(found, known)
     if raw:
         print("made by no step, so raw:")
     for path, item in raw.items():

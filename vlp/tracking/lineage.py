@@ -87,10 +87,10 @@ def writer_of(known: Iterable[Step], digest: str) -> Path | None:
     return next((step.place(f) for step in known for f in step.outputs if f.sha256 == digest), None)
 
 
-def raw(found: Iterable[Step]) -> dict[Path, File]:
-    """What the steps have read and none of them made."""
+def raw(found: Iterable[Step], known: Iterable[Step] = ()) -> dict[Path, File]:
+    """What the steps have read, and neither they nor the other known ones made."""
     found = list(found)
-    made = [step.place(f) for step in found for f in step.outputs]
+    made = [step.place(f) for step in (*found, *known) for f in step.outputs]
     read = {step.place(f): f for step in found for f in step.inputs}
     return {path: f for path, f in read.items() if not any(_holds(output, path) for output in made)}
 
