@@ -49,6 +49,12 @@ STORE = str(EXPERIMENT.region_store)
 WATCHED_STORE = STORE if STORE.endswith(".h5") else f"{STORE}/{STORE_MANIFEST}"
 
 
+def region_store(wildcards, input):
+    """The store that is meant by the file that a rule watches."""
+    path = Path(input.regions)
+    return path.parent if path.name == STORE_MANIFEST else path
+
+
 # Commands read the whole experiment from this file; it is no rule's input. A rule re-runs when the part of the
 # config that it declares as its `params` has changed.
 RESOLVED = at("experiment.yaml")

@@ -82,7 +82,7 @@ rule vocabulary:
         part=part("phrases", "vocabulary", "start_from"),
         tables=subpath(input[0], parent=True),
         vocabulary=subpath(output[0], parent=True),
-        store=STORE,
+        store=region_store,
     shell:
         "{params.vlp} phrases vocabulary --config {params.config} --tables {params.tables} --phrases {input.phrases} "
         "--regions {params.store} --out {params.vocabulary} > {log} 2>&1"
@@ -125,7 +125,7 @@ rule corpus:
         **CALL,
         tables=subpath(input[0], parent=True),
         vocabulary=subpath(input.vocabulary, parent=True),
-        store=STORE,
+        store=region_store,
     shell:
         "{params.vlp} corpus build --config {params.config} --tables {params.tables} --phrases {input.phrases} "
         "--vocabulary {params.vocabulary} --regions {params.store} --out {output} > {log} 2>&1"

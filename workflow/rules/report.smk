@@ -21,7 +21,7 @@ if BOUNDS:
     rule bound:
         input:
             phrases=at("tables/phrase_boxes.parquet"),
-            store=WATCHED_STORE,
+            regions=WATCHED_STORE,
         output:
             BOUNDS,
         log:
@@ -32,7 +32,7 @@ if BOUNDS:
             **CALL,
             part=part("data.name", "lengths", "tasks.grounding", "seed"),
             tables=subpath(input.phrases, parent=True),
-            store=STORE,
+            store=region_store,
         shell:
             "{params.vlp} regions bound {params.store} --config {params.config} --tables {params.tables} "
             "--out {output} > {log} 2>&1"
@@ -60,7 +60,7 @@ rule results:
         **CALL,
         part=part("tasks", "seed"),
         predictions=subpath(input[0], parent=True),
-        store=STORE,
+        store=region_store,
         models=at("models"),
         tables=subpath(input.images, parent=True),
         leaks=lambda wildcards, input: Path(input.leaks[0]).parent,
