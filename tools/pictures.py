@@ -61,7 +61,9 @@ def report_pictures(page: Path) -> list[Picture]:
     both = [("", WIDE), ("-dark", replace(WIDE, dark=True))]
     found = [Picture(f"report{name}", url, screen) for name, screen in both]
     found += [Picture(f"alignment{name}", url, screen, "#alignment") for name, screen in both]
-    return [*found, Picture("attention", url, WIDE, ".attended"), Picture("report-phone", url, PHONE)]
+    figures = {"attention": ".attended", "grounding": ".twice", "embedding": ".broad"}
+    found += [Picture(name, url, WIDE, part) for name, part in figures.items()]
+    return [*found, Picture("report-phone", url, PHONE)]
 
 
 def mlflow_pictures(client: MlflowClient, experiment: Experiment, server: str) -> list[Picture]:
