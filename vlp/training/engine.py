@@ -138,5 +138,13 @@ def gather(engine: Any, whole: nn.Module) -> None:
 
 def load(engine: Any, folder: Path, tag: str) -> None:
     """Read weights and optimiser state from `folder`/`tag`; afterwards the engine reads ordinary checkpoints again."""
+    decays = [group["weight_decay"] for group in engine.optimizer.param_groups]
     engine.load_checkpoint(str(folder), tag=tag, load_module_strict=True)
+    # From a universal checkpoint ZeRO 3 gives every group the settings of the first, so that biases and norms would
+    # decay, and all states one counter of steps, which each of them then counts up.
+    for group, decay in zip(engine.optimizer.param_groups, decays, strict=True):
+        group["weight_decay"] = decay
+    for state in engine.optimizer.state.values():
+        if torch.is_tensor(state.get("step")):
+            state["step"] = state["step"].clone()
     engine._config.load_universal_checkpoint = False
