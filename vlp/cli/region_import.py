@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -42,7 +42,7 @@ def import_(
 
     bad = {} if on_bad_image is None else {"on_bad_image": on_bad_image}
     try:
-        Regions.model_validate(bad)
+        mode = Regions.model_validate(bad).on_bad_image
     except ValueError as error:  # pydantic's
         raise ConfigError(" ".join(str(error).split())) from error
     if tsv is not None:
@@ -50,7 +50,6 @@ def import_(
             raise ConfigError("--tsv: give --dataset too, and no --config or --tables")
         if split not in (None, "train", "val", "test"):
             raise ConfigError(f"--split {split}: wanted train, val or test")
-        mode = Regions.model_validate(bad).on_bad_image
         _import_folder(tsv, dataset, images, split or "", mode, out, quality or out.with_suffix(".json"))
         return
     if config is None or tables is None or quality is None:
@@ -63,7 +62,7 @@ def import_(
 
 
 def _import_folder(
-    tsv: Path, dataset: str, images: Path | None, split: str, mode: str, out: Path, quality: Path
+    tsv: Path, dataset: str, images: Path | None, split: str, mode: Literal["skip", "stop"], out: Path, quality: Path
 ) -> None:
     from vlp.files import write_json
     from vlp.regions.images import Skipped
@@ -71,7 +70,7 @@ def _import_folder(
     from vlp.regions.tsv_records import annotated, of_files
     from vlp.regions.vinvl_tsv import import_tsv
 
-    skipped = Skipped("stop" if mode == "stop" else "skip")
+    skipped = Skipped(mode)
     found = annotated(tsv, dataset, split) if images is None else of_files(tsv, dataset, split, images, skipped)
     value = import_tsv(tsv, found, dataset, out, skipped)
     write_json(quality, value)

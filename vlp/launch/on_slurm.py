@@ -14,7 +14,7 @@ from vlp.launch.record import Record
 from vlp.launch.scheduler import Look, Slurm
 from vlp.launch.states import State
 from vlp.launch.task import Task
-from vlp.launch.waiting import ASK_SECONDS, TELL_SECONDS, Launch, imports, parameters
+from vlp.launch.waiting import ASK_SECONDS, TELL_SECONDS, Waiting, imports, parameters
 
 _OVER = frozenset(State) - {State.WAITING, State.RUNNING, State.UNKNOWN}
 
@@ -41,7 +41,7 @@ def send_together(tasks: list[Task], own: dict[str, Any], place: Path, comment: 
     return [(job.job_id, str(job.paths.folder)) for job in jobs]
 
 
-class OnSlurm(Launch):
+class OnSlurm(Waiting):
     def __init__(self, *arguments: Any, slurm: Slurm | None = None, alone: bool = False) -> None:
         super().__init__(*arguments, alone=alone)
         self.slurm = slurm or Slurm()

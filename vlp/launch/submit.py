@@ -17,7 +17,7 @@ from vlp.launch.record import Record
 from vlp.launch.scheduler import Look
 from vlp.launch.states import Judge, State
 from vlp.launch.task import call
-from vlp.launch.waiting import Launch, environment_with
+from vlp.launch.waiting import Launch, Waiting, environment_with
 
 LOCAL_GRACE = 1.0
 
@@ -86,7 +86,7 @@ def taken(folder: Path) -> None:
         record.write(folder, last, status="taken")
 
 
-class _Local(Launch):
+class _Local(Waiting):
     """submitit's local executor: the job dies with this process, so none can be taken over; its result can."""
 
     judge = staticmethod(lambda: Judge(LOCAL_GRACE, LOCAL_GRACE))

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,8 @@ def parameters(r: Resources) -> dict[str, Any]:
     }
 
 
-class Launch:
-    """One call of `run` with a scheduler."""
-
-    judge = staticmethod(Judge)
+class Launch(ABC):
+    """Work as a job: what it is, and how it is handed to submitit on this host."""
 
     def __init__(
         self,
@@ -85,22 +84,51 @@ class Launch:
         what = f"{function.__module__}.{function.__qualname__}"
         self.key = record.key(what, kwargs, self.tasks, resources.threads, reads)
 
-    # -- what a scheduler differs in -----------------------------------------------------------------------------
+    @abstractmethod
+    def run(self) -> Any:
+        """Returns what rank 0 returned."""
+
+    def task(self, last: Record, driver: int | None, packages: dict[str, str] | None) -> Task:
+        code = snapshot.code(self.resources.array or self.folder / "jobs")
+        folder = self.folder.resolve()
+        rest = {"packages": packages, "driver": driver, "alone": self.alone}
+        return Task(self.function, self.kwargs, self.resources.threads, folder, last.token, code, **rest)
+
+    def submit(self, last: Record, task: Task) -> tuple[Record, Any]:
+        """To this host, through submitit; returns the record and submitit's job."""
+        import submitit
+
+        # A folder for each submission: process ids come again.
+        place = self.folder / "jobs" / last.token / "%j"
+        executor = submitit.AutoExecutor(folder=place, cluster=self.resources.executor)
+        executor.update_parameters(name=self.name, **parameters(self.resources))
+        with environment_with(imports(task.code)):
+            job = executor.submit(task)
+        folder = str(job.paths.folder)
+        return record.write(self.folder, last, status="sent", job=job.job_id, folder=folder), job
+
+
+class Waiting(Launch):
+    """One call of `run` with a scheduler."""
+
+    judge = staticmethod(Judge)
+
+    @abstractmethod
     def send(self, last: Record) -> Record:
         """Submit the job of `last`, whose status is `sending`; returns it with its id."""
-        raise NotImplementedError
 
+    @abstractmethod
     def look(self, last: Record) -> Look:
-        raise NotImplementedError
+        """The job's state, as the scheduler tells it."""
 
+    @abstractmethod
     def cancel(self, last: Record) -> None:
-        raise NotImplementedError
+        """End the job, if there is one."""
 
+    @abstractmethod
     def previous(self) -> Record | None:
         """A job that was sent for the same work and can still give its result."""
-        raise NotImplementedError
 
-    # -- what all have in common ---------------------------------------------------------------------------------
     def run(self) -> Any:
         last: Record | None = None
         try:
@@ -164,25 +192,6 @@ class Launch:
             raise VlpError(f"{self.name}: the job was not taken by {executor}: {error}") from error
         self.say(last, f"sent, log {last.paths().stdout}")
         return last
-
-    def task(self, last: Record, driver: int | None, packages: dict[str, str] | None) -> Task:
-        code = snapshot.code(self.resources.array or self.folder / "jobs")
-        folder = self.folder.resolve()
-        rest = {"packages": packages, "driver": driver, "alone": self.alone}
-        return Task(self.function, self.kwargs, self.resources.threads, folder, last.token, code, **rest)
-
-    def submit(self, last: Record, task: Task) -> tuple[Record, Any]:
-        """To this host, through submitit; returns the record and submitit's job."""
-        import submitit
-
-        # A folder for each submission: process ids come again.
-        place = self.folder / "jobs" / last.token / "%j"
-        executor = submitit.AutoExecutor(folder=place, cluster=self.resources.executor)
-        executor.update_parameters(name=self.name, **parameters(self.resources))
-        with environment_with(imports(task.code)):
-            job = executor.submit(task)
-        folder = str(job.paths.folder)
-        return record.write(self.folder, last, status="sent", job=job.job_id, folder=folder), job
 
     def _wait(self, last: Record) -> Verdict:
         judge, asked, look = self.judge(), float("-inf"), Look(State.UNKNOWN)
