@@ -102,6 +102,19 @@ def test_count_resumes_and_writes_a_vocabulary(tmp_path: Path) -> None:
     assert value["records"] == [{"id": 100, "parts": ["dog", "red"], "kind": "attribute", "count": 2}]
 
 
+def test_associate_writes_what_the_parser_reads(tmp_path: Path) -> None:
+    from vlp.phrases.attachment import Associations
+
+    (tmp_path / "a.txt").write_text("a man rides a bike on a hill\n" + "a man sits on a bed\n" * 3)
+    options = ["--captions", str(tmp_path / "a.txt"), "--processes", "1", "--out", str(tmp_path / "a.tsv")]
+    shown = CliRunner().invoke(phrase_commands.app, ["associate", *options])
+    assert shown.exit_code == 0, shown.output
+    assert "1 triples of 4 prepositional phrases, 3 of them sure" in shown.output.replace("\n", "")
+    assert Associations.read(tmp_path / "a.tsv").attached == {("verb", "sit", "on", "bed"): 3}
+    missing = CliRunner().invoke(phrase_commands.app, ["associate", "--captions", "none.txt", *options[2:]])
+    assert isinstance(missing.exception, InputError) and "none.txt" in str(missing.exception)
+
+
 def test_tables_beside_the_published_ones(chain: dict[str, Path], tmp_path: Path) -> None:
     runner = CliRunner()
     runner.invoke(phrase_commands.app, ["mine", *_options(chain, "config", "tables", out=chain["phrases"])])

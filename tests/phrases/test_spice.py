@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,19 @@ def test_no_java_and_no_jar_are_told(jar: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.delenv("JAVA_HOME")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="no `java`"):
+        SpiceParser(jar)
+
+
+def test_a_library_that_the_jar_names_is_missed(tmp_path: Path) -> None:
+    jar = tmp_path / "spice-1.0.jar"
+    manifest = (
+        "Manifest-Version: 1.0\r\nClass-Path: lib/here.jar lib/stanford-core\r\n nlp-3.6.0.jar\r\nMain-Class: a.B\r\n"
+    )
+    with zipfile.ZipFile(jar, "w") as archive:
+        archive.writestr("META-INF/MANIFEST.MF", manifest)
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "here.jar").touch()
+    with pytest.raises(ConfigError, match=r"needs lib/stanford-corenlp-3\.6\.0\.jar beside it"):
         SpiceParser(jar)
 
 

@@ -181,6 +181,33 @@ def count(
 
 
 @app.command()
+def associate(
+    captions: Annotated[list[Path], typer.Option(help="COCO captions JSON, or text with one a line; more than one.")],
+    out: Annotated[Path, typer.Option(help="attachments.tsv to write.", show_default=False)],
+    processes: Annotated[int, typer.Option(min=1)] = 2,
+    parser: Annotated[str, typer.Option(help="spaCy model.")] = "en_core_web_sm",
+) -> None:
+    """Learn from captions which words carry which prepositional phrases: the parser's own counts, made so."""
+    from itertools import chain
+
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from vlp.phrases import associate as learning
+    from vlp.phrases.texts import caption_lines
+
+    texts = chain.from_iterable(caption_lines(path) for path in captions)
+    seen = learning.Observed()
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as progress:
+        bar = progress.add_task("reading")
+        for seen in learning.observe(texts, parser, processes):
+            progress.update(bar, description=f"{len(seen.cases)} prepositional phrases")
+    known = learning.learn(seen)
+    known.save(out)
+    sure = sum(case.sure for case in seen.cases)
+    print(f"{out}: {len(known.attached)} triples of {len(seen.cases)} prepositional phrases, {sure} of them sure")
+
+
+@app.command()
 def tables(
     tables: TablesPath,
     phrases: PhrasesPath,

@@ -210,7 +210,12 @@ def _start_child(model: str) -> None:
     _start(model)
 
 
+def parser() -> Parser:
+    """The parser of a process that `workers` started."""
+    assert _parser is not None
+    return _parser
+
+
 def mine_chunk(chunk: list[str]) -> list[tuple[Phrase, ...]]:
     """The phrases of each text, in a process that `workers` started."""
-    assert _parser is not None
-    return [graph.phrases() for graph in _parser.pipe(chunk)]
+    return [graph.phrases() for graph in parser().pipe(chunk)]

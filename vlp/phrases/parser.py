@@ -1,4 +1,4 @@
-"""Text -> dependency parse (spaCy) -> scene graph."""
+"""Text -> dependency parse (spaCy) -> mended, prepositions hung by association -> scene graph."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from vlp.errors import ConfigError
+from vlp.phrases.attachment import FILE, associations, attach
 from vlp.phrases.graph import Attribute, Relation, SceneGraph
 from vlp.phrases.repair import REPAIRS
 from vlp.phrases.rules import RULES
@@ -49,14 +50,19 @@ class SceneGraphParser:
         for doc, text in self.nlp.pipe(pairs, as_tuples=True, batch_size=BATCH):
             yield self.graph(doc, text)
 
+    def sentences(self, texts: Iterable[str]) -> Iterator[Sentence]:
+        """Every text as parsed and mended, its prepositional phrases where the model hangs them."""
+        for doc in self.nlp.pipe((_lower(text) for text in texts), batch_size=BATCH):
+            yield self._mended(doc)
+
     def doc(self, text: str) -> Doc:
         """The parsed text, in lower case; characters stay in their places."""
         return self.nlp(_lower(text))
 
     def graph(self, doc: Doc, text: str) -> SceneGraph:
         """The graph of a parsed text; what the parser got wrong is mended in `doc` itself."""
-        for repair in REPAIRS:
-            repair(doc, self.lexicon)
+        sentence = self._mended(doc)
+        attach(sentence, associations())
         sentence = Sentence(doc, self.lexicon)
         edges = [edge for rule in RULES for edge in rule(sentence)]
         attributes = tuple(dict.fromkeys(e for e in edges if isinstance(e, Attribute)))
@@ -64,6 +70,11 @@ class SceneGraphParser:
         named = {sentence.thing(t) for t in sentence.things()}
         named |= {a.thing for a in attributes} | {t for r in relations for t in (r.subject, r.object)}
         return SceneGraph(text, tuple(sorted(named)), attributes, relations)
+
+    def _mended(self, doc: Doc) -> Sentence:
+        for repair in REPAIRS:
+            repair(doc, self.lexicon)
+        return Sentence(doc, self.lexicon)
 
 
 def _lower(text: str) -> str:
@@ -85,7 +96,8 @@ def rules_digest() -> str:
     import hashlib
     from pathlib import Path
 
-    files = (Path(__file__).with_name(f"{n}.py") for n in ("graph", "parser", "repair", "rules", "sentence", "words"))
+    names = ("attachment", "graph", "parser", "repair", "rules", "sentence", "words")
+    files = (FILE, *(Path(__file__).with_name(f"{name}.py") for name in names))
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
 
 

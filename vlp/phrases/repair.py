@@ -44,16 +44,18 @@ def singular_article_before_plural(doc: Doc, lexicon: words.Lexicon) -> None:
 def participle_after_its_noun(doc: Doc, lexicon: words.Lexicon) -> None:
     """`two dogs meeting near a pond`, `a surfboard riding a wave`: read as a noun `dogs meeting`, `surfboard riding`.
 
-    A compound's first word is not plural, and what follows a thing named on -ing is no article of another.
+    A compound's first word is not plural, what follows a thing named on -ing is no article of another, and `a zebra
+    standing` is one zebra.
     """
     for token in doc[1:]:
         if token.tag_ not in ("NN", "NNP", "VBG") or not token.lower_.endswith("ing"):
             continue
         noun, verb = token.nbor(-1), words.verb_of_participle(token.lower_, lexicon.verbs)
-        if verb is None or noun.head != token or not _in_noun_place(token):
+        if verb is None or noun.head != token or token.dep_ == "compound" or not _in_noun_place(token):
             continue
         names_thing = token.lower_ in words.ING_NOUNS or not _noun_before(noun, lexicon)
-        if noun.tag_ != "NNS" and (names_thing or not _opens_complement(token)):
+        does = words.is_animate(noun.lemma_.lower()) and any(c.lower_ in ("a", "an") for c in token.lefts)
+        if noun.tag_ != "NNS" and (names_thing or not (does or _opens_complement(token))):
             continue
         left = [c for c in token.children if c.i < noun.i]
         head, label, root = token.head, token.dep_, token.head == token
@@ -78,6 +80,54 @@ def verb_read_as_noun(doc: Doc, lexicon: words.Lexicon) -> None:
             _as_verb(verb, "VBP", lemma)
             verb.head, verb.dep_ = noun, "acl"
             _give([c for c in left if c != noun], noun)
+
+
+def noun_read_as_verb(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`a stone oven with logs`, `a pair of glass vases`: read as a stone that ovens; no known verb has this form."""
+    for token in doc[1:]:
+        noun, form = token.nbor(-1), token.lower_
+        if not token.tag_.startswith("VB") or token.dep_.startswith("aux") or not noun.tag_.startswith("NN"):
+            continue
+        singular = words.noun_lemma(form, form, "NN", lexicon)
+        known = {form, token.lemma_.lower(), words.third_person(form, lexicon.verbs)} & lexicon.verbs
+        if known or form.endswith(("ing", "ed")) or singular not in lexicon.nouns or noun not in token.subtree:
+            continue
+        subject = next((c for c in token.lefts if c.dep_ in ("nsubj", "nsubjpass") and noun in c.subtree), None)
+        if subject is None or any(c.i < token.i and c != subject for c in token.children):
+            continue
+        token.tag_, token.lemma_ = "NN" if singular == form else "NNS", singular
+        if noun != subject:
+            root = token.head == token
+            subject.head, subject.dep_ = (subject, "ROOT") if root else (token.head, token.dep_)
+            token.head, token.dep_ = noun.head, noun.dep_
+        _give([c for c in noun.children if c.i < noun.i], token)
+        noun.head, noun.dep_ = token, "compound"
+
+
+def subject_read_as_compound(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`large umbrellas line the sidewalk`, `a man and woman smile`: a verb with an object or a clause, yet what stands
+    before it is parsed as a compound's; a verb has a subject."""
+    for verb in doc[1:]:
+        noun = next((c for c in verb.children if c.dep_ in ("compound", "nmod") and c.tag_.startswith("NN")), None)
+        if noun is None or not verb.tag_.startswith("VB") or verb.dep_ in ("amod", "compound"):
+            continue
+        goes_on = any(c.dep_ in ("dobj", "prep", "conj", "prt") and c.i > verb.i for c in verb.children)
+        last = list(noun.subtree)[-1]
+        if noun.i < verb.i and last.i == verb.i - 1 and goes_on:
+            _give([c for c in verb.children if c.i < noun.i], noun)
+            noun.dep_ = "nsubj"
+
+
+def possessor_without_apostrophe(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`on a persons legs`: read as legs of the kind persons; the article for one thing shows that one has them."""
+    for noun in doc[1:]:
+        owned = noun.head
+        if noun.dep_ != "compound" or noun.tag_ != "NNS" or not words.is_animate(noun.lemma_.lower()):
+            continue
+        left = [c for c in owned.children if c.i < noun.i and c.dep_ in _OF_THE_NOUN]
+        if any(c.dep_ == "det" and c.lower_ in _SINGULAR_ARTICLES for c in left):
+            _give(left, noun)
+            noun.dep_ = "poss"
 
 
 def plural_read_as_verb(doc: Doc, lexicon: words.Lexicon) -> None:
@@ -141,8 +191,60 @@ def noun_joined_to_the_next(doc: Doc, lexicon: words.Lexicon) -> None:
             child.head = first
 
 
+def article_parts_joined(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`a stove and kitchen cabinets`: read as cabinets of a stove and a kitchen; its article leaves the stove alone."""
+    for first in doc:
+        second = first.head
+        if first.dep_ not in ("nmod", "compound") or first.tag_ not in ("NN", "NNP") or second.i < first.i + 2:
+            continue
+        link = next((t for t in doc[first.i + 1 : second.i] if t.dep_ == "cc" and t.head in (first, second)), None)
+        articles = (c for c in (*second.children, *first.children) if c.i < first.i and c.dep_ == "det")
+        one = any(c.lower_ in _SINGULAR_ARTICLES for c in articles)
+        if link is None or not one or second.tag_ not in ("NNS", "NNPS"):
+            continue
+        left = [c for c in second.children if c.i < first.i]
+        for word in [c for c in first.children if c.dep_ == "conj" and c.i < second.i]:
+            word.head, word.dep_ = second, "compound" if word.tag_.startswith("NN") else "amod"
+        head, label, root = second.head, second.dep_, second.head == second
+        first.head, first.dep_ = (first, "ROOT") if root else (head, label)
+        second.head, second.dep_ = first, "conj"
+        for child in (*left, link):
+            child.head = first
+
+
+def object_of_participle(doc: Doc, lexicon: words.Lexicon) -> None:
+    """`down a path holding umbrellas`: read as holding umbrellas, as one says `smiling people`; the path ends it.
+
+    `a boat docking area` stays a compound: its article belongs to the area.
+    """
+    for verb in doc[1:-1]:
+        noun, thing = verb.nbor(-1), verb.head
+        between = verb.dep_ in ("amod", "compound", "nmod") and noun.tag_.startswith("NN") and thing.i > verb.i
+        lemma = words.verb_of_participle(verb.lower_, lexicon.verbs) if verb.lower_.endswith("ing") else None
+        names_thing = noun.tag_ != "NNS" and verb.lower_ in words.ING_NOUNS | words.PURPOSES
+        if not between or lemma is None or names_thing or not thing.tag_.startswith("NN"):
+            continue
+        if any(t.head not in (verb, thing) for t in doc[verb.i + 1 : thing.i]):
+            continue
+        if noun.head in (thing, verb):
+            left = [c for c in (*noun.children, *thing.children, *verb.children) if c.i < noun.i]
+            article = any(c.dep_ in ("det", "poss", "nummod") for c in left)
+            if not words.is_animate(noun.lemma_.lower()) and not (thing.tag_ in ("NNS", "NNPS") and article):
+                continue
+            root = thing.head == thing
+            noun.head, noun.dep_ = (noun, "ROOT") if root else (thing.head, thing.dep_)
+            for child in left:
+                child.head = noun
+        elif noun.dep_ in ("compound", "amod", "nmod") or thing.head == thing or thing in noun.ancestors:
+            continue
+        _as_verb(verb, "VBG", lemma)
+        verb.head, verb.dep_ = noun, "acl"
+        thing.head, thing.dep_ = verb, "dobj"
+
+
 def participle_of_the_living(doc: Doc, lexicon: words.Lexicon) -> None:
-    """`a man in a shirt doing a trick`: read as a shirt that does; of two nouns the living one does it."""
+    """`a man in a shirt doing a trick`, `walks down a path holding a kite`: read as a shirt that does, a path that
+    holds; of the nouns before it the living one does it."""
     for verb in doc:
         place = verb.head
         if verb.tag_ != "VBG" or verb.dep_ != "acl" or place.dep_ != "pobj" or _lives(place):
@@ -150,6 +252,7 @@ def participle_of_the_living(doc: Doc, lexicon: words.Lexicon) -> None:
         noun = place.head.head
         while noun.dep_ == "pobj" and noun.head.lower_ != "of" and not _lives(noun):
             noun = noun.head.head
+        noun = _subject(noun)
         if place.head.lower_ != "of" and noun.tag_.startswith("NN") and noun.i < place.i and _lives(noun):
             verb.head = noun
 
@@ -294,8 +397,13 @@ REPAIRS: tuple[Repair, ...] = (
     singular_article_before_plural,
     participle_after_its_noun,
     verb_read_as_noun,
+    noun_read_as_verb,
+    subject_read_as_compound,
+    possessor_without_apostrophe,
     plural_read_as_verb,
     noun_after_its_compound,
+    article_parts_joined,
+    object_of_participle,
     noun_joined_to_the_next,
     adjective_before_compound,
     adjective_cut_from_noun,

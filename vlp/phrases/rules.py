@@ -26,7 +26,8 @@ def adjectives(s: Sentence) -> Iterator[Attribute | Relation]:
     for noun in s.doc:
         head = s.meant(noun) if s.is_noun(noun) and not _names_place(s, noun) else None
         for adjective in s.children(noun, "amod", "nmod") if head is not None else []:
-            for one in _joined(s, adjective):
+            # `a tasty looking salad` is tasty.
+            for one in _joined(s, adjective) or s.children(adjective, "amod"):
                 if one.tag_.startswith(("JJ", "VB", "NN")):
                     yield _attribute(s, head, one)
                 for before in s.children(one, "amod", "advmod", "nmod"):
@@ -62,7 +63,7 @@ def compounds(s: Sentence) -> Iterator[Attribute | Relation]:
     """`a tennis court` (court, tennis); `a parking lot` (lot, parking): a noun, never a verb's lemma."""
     for noun in s.doc:
         if s.is_noun(noun) and noun.dep_ != "compound":
-            for part in _compound_parts(s, noun):
+            for part in filter(lambda part: words.says_something(part.lower_), _compound_parts(s, noun)):
                 yield Attribute(s.thing(noun), s.noun_quality(part), (span(part),))
 
 
@@ -134,14 +135,16 @@ def passives_with_agent(s: Sentence) -> Iterator[Attribute | Relation]:
 def verbs_alone(s: Sentence) -> Iterator[Attribute | Relation]:
     """`a woman is smiling` (woman, smile), where the verb leads to no other thing; `is striped`: as before a noun.
 
-    As in SPICE without particles (`sits down`: sit), and nothing for a passive that is no adjective (`is shown`).
+    As in SPICE without particles (`sits down`: sit), and nothing for what is done to something (`is shown`,
+    `a piece cut out`), but for an adjective made like a participle.
     """
     for verb in s.predicates():
         leads_on = any(True for _ in s.objects(verb)) or s.prepositional(verb)
         if s.is_copula(verb) or leads_on or (verb.dep_ in ("relcl", "ccomp") and not _own_subject(s, verb)):
             continue
-        state = s.is_state(verb) and s.is_adjective(verb)
-        if s.is_passive(verb) and not state:
+        state = s.is_state(verb) and verb.lower_ in words.MADE_FROM_NOUNS
+        done_to = s.is_passive(verb) or (verb.dep_ == "acl" and verb.tag_ in ("VBN", "VBD"))
+        if done_to and not state:
             continue
         for subject in s.subjects(verb):
             yield Attribute(s.thing(subject), s.quality(verb) if state else s.lemma(verb), (span(verb),))
@@ -152,8 +155,7 @@ def prepositions(s: Sentence) -> Iterator[Attribute | Relation]:
     for noun in s.doc:
         if not s.is_noun(noun) or s.counted(noun) is not None or _names_place(s, noun):
             continue
-        for c in s.prepositional(noun):
-            yield from _relations(s, s.described(noun, c.words[0]), (), [c])
+        yield from _relations(s, [noun], (), s.prepositional(noun))
     for token in s.doc:
         counted = s.counted(token)
         if counted is not None:
@@ -212,7 +214,8 @@ def _relations(
 
 
 def _joined(s: Sentence, adjective: Token) -> list[Token]:
-    found = [adjective] if adjective.lower_ not in words.NO_ATTRIBUTES else []
+    says = words.says_something(adjective.lower_) and adjective.lower_ not in words.NO_ATTRIBUTES
+    found = [adjective] if says else []
     for other in s.children(adjective, "conj"):
         named_so = other.tag_.startswith("NN") and s.is_adjective(other)  # the colour orange
         if other.tag_[:2] == adjective.tag_[:2] or other.tag_.startswith(("JJ", "VBN")) or named_so:

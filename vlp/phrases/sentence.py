@@ -82,7 +82,7 @@ class Sentence:
         if token.lower_ in words.NO_THINGS:
             return False
         if token.tag_.startswith("NN"):
-            return any(c.isalpha() for c in token.text)
+            return words.says_something(token.lower_) and not token.lower_.isdigit()
         article = any(c.dep_ == "det" and c.i < token.i for c in token.children)
         if not token.is_alpha or not (token.dep_ in _ARGUMENTS or (token.dep_ == "acomp" and article)):
             return False
@@ -129,10 +129,6 @@ class Sentence:
         for other in joined:
             found += [t for t in self.all_meant(other) if t not in found]
         return found
-
-    def described(self, head: Token, modifier: Token) -> list[Token]:
-        """The nouns that `modifier`, attached to `head`, belongs to: also conjuncts of `head` that stand before it."""
-        return [t for t in self.all_meant(head) if t.i < modifier.i or t == head]
 
     def _relative(self, pronoun: Token) -> Token | None:
         for ancestor in pronoun.ancestors:
@@ -187,9 +183,8 @@ class Sentence:
         return name, (verb, *particles)
 
     def subjects(self, verb: Token, seen: frozenset[int] = frozenset()) -> list[Token]:
-        """Who does it: its subject, the noun that a participle or relative clause describes, or an inherited one.
-
-        An infinitive inherits none, as in SPICE: who tries to catch a ball has not caught it.
+        """Who does it: its subject, the noun that a participle or relative clause describes, or that of the verb that
+        it is joined to. As in SPICE other clauses inherit none: who tries to catch a ball has not caught it.
         """
         if verb.i in seen:
             return []
@@ -205,9 +200,9 @@ class Sentence:
                 return shown
         if any(c.tag_ == "TO" for c in self.children(verb, "aux")):
             return []
-        if verb.dep_ in ("acl", "relcl") and self.meant(verb.head) is not None:
-            return self.described(verb.head, verb)
-        if verb.dep_ in ("conj", "xcomp", "advcl", "acomp", "oprd") and not self.is_noun(verb.head):
+        if verb.dep_ in ("acl", "relcl") and (described := self.meant(verb.head)) is not None:
+            return [described]
+        if verb.dep_ == "conj" and not self.is_noun(verb.head):
             return self.subjects(verb.head, seen | {verb.i})
         return []
 
@@ -261,6 +256,8 @@ class Sentence:
     def _behind(self, prep: Token, before: tuple[Token, ...]) -> list[Complement]:
         name = (*before, prep)
         found: list[Complement] = []
+        if prep.lower_ in words.CLAUSE_OPENERS:
+            return found
         for child in self._children[prep.i]:
             if child.dep_ == "pobj":
                 place = self.place(child)

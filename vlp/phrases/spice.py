@@ -16,6 +16,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,11 +47,13 @@ class SpiceParser:
         cache: SQLite file; None: `vlp/spice.sqlite` in the user's cache folder.
 
     Raises:
-        ConfigError: no jar, no `java`, or a Java that is too new.
+        ConfigError: no jar, a library that it names is missing, no `java`, or a Java that is too new.
     """
 
     def __init__(self, jar: Path, cache: Path | None = None) -> None:
-        self._digest, self._jar, self._java = jar_digest(jar), jar, _java()
+        self._digest, self._jar = jar_digest(jar), jar
+        _require_libraries(jar)
+        self._java = _java()
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         self._cache = cache or home / "vlp" / "spice.sqlite"
 
@@ -166,9 +169,24 @@ def jar_digest(jar: Path) -> str:
     if not jar.is_file():
         raise ConfigError(
             f"phrases.parser: {jar} is no file; name SPICE's jar (spice:PATH/spice-1.0.jar), which panderson.me/spice "
-            "offers, or a spaCy model."
+            "offers and the package pycocoevalcap holds, or a spaCy model."
         )
     return sha256(jar)
+
+
+def _require_libraries(jar: Path) -> None:
+    """What the jar's manifest wants beside it; pycocoevalcap has all but CoreNLP, which a script fetches later."""
+    if not zipfile.is_zipfile(jar):
+        return
+    with zipfile.ZipFile(jar) as archive:
+        manifest = archive.read("META-INF/MANIFEST.MF").decode() if "META-INF/MANIFEST.MF" in archive.namelist() else ""
+    lines = re.sub(r"\r?\n ", "", manifest).splitlines()
+    wanted = next((line.removeprefix("Class-Path:").split() for line in lines if line.startswith("Class-Path:")), [])
+    if missing := [name for name in wanted if not (jar.parent / name).is_file()]:
+        raise ConfigError(
+            f"phrases.parser: {jar} needs {', '.join(missing)} beside it; CoreNLP 3.6.0 (2015-12-09) is at "
+            "stanfordnlp.github.io/CoreNLP, the others come with the jar."
+        )
 
 
 def _java() -> str:

@@ -66,7 +66,10 @@ GARMENTS = _set(
 DEPICTIONS = _set("picture image photo photograph drawing painting view scene closeup shot")
 """`a picture of a dog on a sofa`: what follows tells of what is shown."""
 
-NO_THINGS = _set("other same another each one close")
+CLAUSE_OPENERS = frozenset(("as", "while"))
+"""`watches as a dog eats`: taken for prepositions, but what follows is a clause."""
+
+NO_THINGS = _set("other same another each one close looking")
 """Words that stand alone without naming a thing (`next to each other`, `a blond one`, `a close up of`)."""
 NO_ATTRIBUTES = _set("about able going such looking")
 """Tagged as adjectives, but they say nothing of the thing."""
@@ -135,6 +138,11 @@ _HISSING_PLURAL = re.compile(r"(?:[^s]s|x|z)es$")
 _IRREGULAR_VERBS = {"lay": "lay", "laying": "lay", "lying": "lie", "dyeing": "dye", "tying": "tie", "dying": "die"}
 _CLIPPED_STEM = re.compile(rf"[^{_VOWELS}]*[{_VOWELS}][^{_VOWELS}wxy]")
 """One syllable with a short vowel: before -ing and -ed such a verb doubles its last letter (rid, ridding)."""
+
+
+def says_something(form: str) -> bool:
+    """A number, or a word of more than one letter: not the `n` of `in a n intersection`, nor a full stop."""
+    return any(c.isdigit() for c in form) or sum(c.isalpha() for c in form) > 1
 
 
 def is_animate(lemma: str) -> bool:
