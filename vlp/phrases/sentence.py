@@ -202,7 +202,7 @@ class Sentence:
             return []
         if verb.dep_ in ("acl", "relcl") and (described := self.meant(verb.head)) is not None:
             return [described]
-        if verb.dep_ == "conj" and not self.is_noun(verb.head):
+        if (verb.dep_ == "conj" or self.is_side(verb)) and not self.is_noun(verb.head):
             return self.subjects(verb.head, seen | {verb.i})
         return []
 
