@@ -9,11 +9,10 @@ The counts come from a corpus of captions without any annotation (`associate.py`
 from __future__ import annotations
 
 import functools
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from vlp.errors import InputError
 from vlp.files import atomic
@@ -32,6 +31,7 @@ SMOOTHING = 30
 PRIOR = {"noun": 2 / 3, "verb": 1 / 3}
 """How often a phrase belongs to either, whatever the words: Hindle and Rooth's share (their section 5)."""
 
+K = TypeVar("K", bound=Hashable)
 WordKind = Literal["noun", "verb"]
 Word = tuple[WordKind, str]
 """Kind and lemma."""
@@ -66,25 +66,18 @@ class Associations:
 
     def __init__(self, words: Mapping[Word, float], attached: Mapping[Attached, float]) -> None:
         self.words, self.attached = words, attached
-        self._named: Counter[tuple[WordKind, str, str]] = Counter()
-        self._by_kind: Counter[tuple[WordKind, str]] = Counter()
-        self._objects: Counter[tuple[str, str]] = Counter()
-        self._names: Counter[str] = Counter()
-        for (kind, lemma, name, thing), number in attached.items():
-            self._named[kind, lemma, name] += number  # type: ignore[assignment]
-            self._by_kind[kind, name] += number  # type: ignore[assignment]
-            self._objects[name, thing] += number  # type: ignore[assignment]
-            self._names[name] += number  # type: ignore[assignment]
-        self._all: Counter[WordKind] = Counter()
-        for (kind, _), number in words.items():
-            self._all[kind] += number  # type: ignore[assignment]
+        self._named = _summed((key[:3], number) for key, number in attached.items())
+        self._by_kind = _summed(((key[0], key[2]), number) for key, number in attached.items())
+        self._objects = _summed((key[2:], number) for key, number in attached.items())
+        self._names = _summed((key[2], number) for key, number in attached.items())
+        self._all = _summed((word[0], number) for word, number in words.items())
 
     def likelihood(self, word: Word, name: str, thing: str) -> float:
-        """P(preposition, object | word) of a word: P(preposition | word) P(object | preposition, word)."""
-        named, seen = self._named[(*word, name)], self.words.get(word, 0)
-        of_kind = (self._by_kind[word[0], name] + 1) / (self._all[word[0]] + 1)
-        of_name = (self._objects[name, thing] + 0.1) / (self._names[name] + 100)
-        preposition = (named + SMOOTHING * of_kind) / (seen + SMOOTHING)
+        """P(preposition, object | word) = P(preposition | word) P(object | preposition, word)."""
+        kind, named = word[0], self._named.get((*word, name), 0)
+        of_kind = (self._by_kind.get((kind, name), 0) + 1) / (self._all.get(kind, 0) + 1)
+        of_name = (self._objects.get((name, thing), 0) + 0.1) / (self._names.get(name, 0) + 100)
+        preposition = (named + SMOOTHING * of_kind) / (self.words.get(word, 0) + SMOOTHING)
         return preposition * (self.attached.get((*word, name, thing), 0) + SMOOTHING * of_name) / (named + SMOOTHING)
 
     def shares(self, candidates: tuple[Word, ...], name: str, thing: str) -> list[float]:
@@ -123,6 +116,13 @@ class Associations:
                     problem = "not kind, lemma, preposition, object, number."
                     raise InputError(path, problem, "Make the file again: vlp phrases associate.", f"line {row}")
         return cls(counts, attached)
+
+
+def _summed(pairs: Iterable[tuple[K, float]]) -> dict[K, float]:
+    sums: dict[K, float] = {}
+    for key, number in pairs:
+        sums[key] = sums.get(key, 0) + number
+    return sums
 
 
 @functools.cache
