@@ -110,7 +110,7 @@ CASES: dict[str, list[tuple[str, str]]] = {
         ("a pentagon is under a tiny purple cross", "pentagon|under|cross; cross tiny; cross purple"),
         ("there is the pink arrow right of the pink block", "arrow pink; arrow|right of|block; block pink"),
         ("a ring left of a cross", "ring|left of|cross"),
-        ("a large triangle sits left of a small ring", "triangle large; triangle|left of|ring; triangle sit; ring small"),
+        ("a small star sits left of a ring", "star small; star|left of|ring; star sit"),
         (
             "a child in a black shirt standing on a wooden dock near a picnic table .",
             "child|in|shirt; shirt black; child|stand on|dock; dock wooden; child|stand near|table; table picnic",
