@@ -6,7 +6,7 @@ out among their candidates by what is known so far, and counted so, a few times 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -53,16 +53,9 @@ def observe(texts: Iterable[str], model: str, processes: int = 1) -> Iterator[Ob
         model: spaCy model.
     """
     seen = Observed()
-    waiting: deque[mine.Task[Observed]] = deque()
-    with mine.workers(model, processes) as submit:
-        for part in batched(texts, TEXTS):
-            waiting.append(submit(_observe, part))
-            while len(waiting) > 2 * processes:
-                seen.add(waiting.popleft().get())
-                yield seen
-        while waiting:
-            seen.add(waiting.popleft().get())
-            yield seen
+    for _, found in mine.each(_observe, batched(texts, TEXTS), model, processes):
+        seen.add(found)
+        yield seen
 
 
 def learn(seen: Observed, rounds: int = ROUNDS, fewest: int = FEWEST) -> Associations:
@@ -85,10 +78,11 @@ def _counts(cases: Sequence[Case], known: Associations | None) -> dict[Attached,
         if not case.sure:
             shares = [] if known is None else known.shares(case.candidates, case.name, case.thing)
             shares = [MODEL * s if i == case.now else s for i, s in enumerate(shares)]
+        total = sum(shares)
         for word, share in zip(case.candidates, shares, strict=False):
             if share:
                 key = (*word, case.name, case.thing)
-                counts[key] = counts.get(key, 0) + share / sum(shares)
+                counts[key] = counts.get(key, 0) + share / total
     return counts
 
 

@@ -83,7 +83,8 @@ class Associations:
     def shares(self, candidates: tuple[Word, ...], name: str, thing: str) -> list[float]:
         """Of each candidate, its probability."""
         weights = [PRIOR[word[0]] * self.likelihood(word, name, thing) for word in candidates]
-        return [w / sum(weights) for w in weights]
+        total = sum(weights)
+        return [weight / total for weight in weights]
 
     def best(self, candidates: tuple[Word, ...], name: str, thing: str, now: int) -> int:
         """The most likely candidate, if a corpus has it; else the one that it is `now`."""

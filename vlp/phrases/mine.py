@@ -99,7 +99,8 @@ def mine(texts: Sequence[str], model: str, processes: int = 1) -> Iterator[tuple
         model: name of the parser (`backends.open_parser`).
         processes: 1 works in this process.
     """
-    for chunk, found in _results(list(batched(texts, texts_at_once(model))), model, processes):
+    chunks = list(batched(texts, texts_at_once(model)))
+    for chunk, found in each(mine_chunk, chunks, model, min(processes, len(chunks))):
         yield from zip(chunk, found, strict=True)
 
 
@@ -144,14 +145,14 @@ def _phrase(record: Mapping[str, Any]) -> Phrase:
     return Phrase(record["kind"], tuple(record["parts"]), words)
 
 
-def _results(
-    chunks: list[list[str]], model: str, processes: int
-) -> Iterator[tuple[list[str], list[tuple[Phrase, ...]]]]:
-    waiting: deque[tuple[list[str], Task[list[tuple[Phrase, ...]]]]] = deque()
-    processes = min(processes, len(chunks))
+def each(
+    work: Callable[[list[str]], T], parts: Iterable[list[str]], model: str, processes: int
+) -> Iterator[tuple[list[str], T]]:
+    """Every part with what `work` makes of it in a process that has the parser, in order; few parts wait at a time."""
+    waiting: deque[tuple[list[str], Task[T]]] = deque()
     with workers(model, processes) as submit:
-        for chunk in chunks:
-            waiting.append((chunk, submit(mine_chunk, chunk)))
+        for part in parts:
+            waiting.append((part, submit(work, part)))
             while len(waiting) > 2 * processes:
                 done, task = waiting.popleft()
                 yield done, task.get()

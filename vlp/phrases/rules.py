@@ -63,7 +63,7 @@ def compounds(s: Sentence) -> Iterator[Attribute | Relation]:
     """`a tennis court` (court, tennis); `a parking lot` (lot, parking): a noun, never a verb's lemma."""
     for noun in s.doc:
         if s.is_noun(noun) and noun.dep_ != "compound":
-            for part in filter(lambda part: words.says_something(part.lower_), _compound_parts(s, noun)):
+            for part in _compound_parts(s, noun):
                 yield Attribute(s.thing(noun), s.noun_quality(part), (span(part),))
 
 
@@ -226,7 +226,7 @@ def _joined(s: Sentence, adjective: Token) -> list[Token]:
 def _compound_parts(s: Sentence, noun: Token) -> list[Token]:
     found: list[Token] = []
     for part in s.children(noun, "compound"):
-        found += [*_compound_parts(s, part), part]
+        found += [*_compound_parts(s, part), *([part] if words.says_something(part.lower_) else ())]
     return found
 
 
