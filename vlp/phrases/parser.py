@@ -96,7 +96,7 @@ def rules_digest() -> str:
     import hashlib
     from pathlib import Path
 
-    names = ("attachment", "graph", "parser", "repair", "rules", "sentence", "words")
+    names = ("attachment", "graph", "parser", "reattach", "repair", "rules", "sentence", "words")
     files = (FILE, *(Path(__file__).with_name(f"{name}.py") for name in names))
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
 
