@@ -58,8 +58,7 @@ def participle_after_its_noun(doc: Doc, lexicon: words.Lexicon) -> None:
         if noun.tag_ != "NNS" and (names_thing or not (does or _opens_complement(token))):
             continue
         left = [c for c in token.children if c.i < noun.i]
-        head, label, root = token.head, token.dep_, token.head == token
-        noun.head, noun.dep_ = (noun, "ROOT") if root else (head, label)
+        _take_place(noun, token)
         if not noun.tag_.startswith("NN"):
             noun.tag_ = "NN"
         _as_verb(token, "VBG", verb)
@@ -75,8 +74,8 @@ def verb_read_as_noun(doc: Doc, lexicon: words.Lexicon) -> None:
             continue
         lemma = verb.lower_ if verb.lower_ in lexicon.verbs else words.third_person(verb.lower_, lexicon.verbs)
         if lemma is not None and _opens_complement(verb):
-            left, head, label, root = list(verb.lefts), verb.head, verb.dep_, verb.head == verb
-            noun.head, noun.dep_ = (noun, "ROOT") if root else (head, label)
+            left = list(verb.lefts)
+            _take_place(noun, verb)
             _as_verb(verb, "VBP", lemma)
             verb.head, verb.dep_ = noun, "acl"
             _give([c for c in left if c != noun], noun)
@@ -97,8 +96,7 @@ def noun_read_as_verb(doc: Doc, lexicon: words.Lexicon) -> None:
             continue
         token.tag_, token.lemma_ = "NN" if singular == form else "NNS", singular
         if noun != subject:
-            root = token.head == token
-            subject.head, subject.dep_ = (subject, "ROOT") if root else (token.head, token.dep_)
+            _take_place(subject, token)
             token.head, token.dep_ = noun.head, noun.dep_
         _give([c for c in noun.children if c.i < noun.i], token)
         noun.head, noun.dep_ = token, "compound"
@@ -152,9 +150,9 @@ def noun_after_its_compound(doc: Doc, lexicon: words.Lexicon) -> None:
             continue
         if noun.lower_ in lexicon.adjectives or noun.lower_ not in lexicon.nouns:
             continue
-        children, head, label, root = list(first.children), first.head, first.dep_, first.head == first
+        children = list(first.children)
         noun.tag_, noun.lemma_ = "NN", noun.lower_
-        noun.head, noun.dep_ = (noun, "ROOT") if root else (head, label)
+        _take_place(noun, first)
         first.head, first.dep_ = noun, "compound"
         for child in children:
             if child != noun:
@@ -184,8 +182,7 @@ def noun_joined_to_the_next(doc: Doc, lexicon: words.Lexicon) -> None:
             continue
         before = [c for c in second.children if c.i < first.i]
         after = [c for c in second.children if c.i > second.i and c.dep_ in ("prep", "acl", "relcl")]
-        head, label, root = second.head, second.dep_, second.head == second
-        first.head, first.dep_ = (first, "ROOT") if root else (head, label)
+        _take_place(first, second)
         second.head, second.dep_ = first, "conj"
         for child in (*before, *after):
             child.head = first
@@ -205,8 +202,7 @@ def article_parts_joined(doc: Doc, lexicon: words.Lexicon) -> None:
         left = [c for c in second.children if c.i < first.i]
         for word in [c for c in first.children if c.dep_ == "conj" and c.i < second.i]:
             word.head, word.dep_ = second, "compound" if word.tag_.startswith("NN") else "amod"
-        head, label, root = second.head, second.dep_, second.head == second
-        first.head, first.dep_ = (first, "ROOT") if root else (head, label)
+        _take_place(first, second)
         second.head, second.dep_ = first, "conj"
         for child in (*left, link):
             child.head = first
@@ -231,8 +227,7 @@ def object_of_participle(doc: Doc, lexicon: words.Lexicon) -> None:
             article = any(c.dep_ in ("det", "poss", "nummod") for c in left)
             if not words.is_animate(noun.lemma_.lower()) and not (thing.tag_ in ("NNS", "NNPS") and article):
                 continue
-            root = thing.head == thing
-            noun.head, noun.dep_ = (noun, "ROOT") if root else (thing.head, thing.dep_)
+            _take_place(noun, thing)
             for child in left:
                 child.head = noun
         elif noun.dep_ in ("compound", "amod", "nmod") or thing.head == thing or thing in noun.ancestors:
@@ -267,8 +262,8 @@ def side_after_noun(doc: Doc, lexicon: words.Lexicon) -> None:
         if not noun.tag_.startswith("NN"):
             continue
         if noun.head == side:
-            left, root = [c for c in side.children if c.i < noun.i], side.head == side
-            noun.head, noun.dep_ = (noun, "ROOT") if root else (side.head, side.dep_)
+            left = [c for c in side.children if c.i < noun.i]
+            _take_place(noun, side)
             _give(left, noun)
         side.head, side.dep_, side.tag_ = noun, "prep", "IN"
 
@@ -343,6 +338,11 @@ def _opens_complement(token: Token) -> bool:
 
 def _as_verb(token: Token, tag: str, lemma: str) -> None:
     token.tag_, token.lemma_ = tag, lemma
+
+
+def _take_place(word: Token, other: Token) -> None:
+    """`word` hangs where `other` does."""
+    word.head, word.dep_ = (word, "ROOT") if other.head == other else (other.head, other.dep_)
 
 
 def _give(children: list[Token], noun: Token) -> None:
