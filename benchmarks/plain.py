@@ -11,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlp.batching.batch import Batch, Targets
-from vlp.batching.collate import add_negative_noise
+from vlp.methods.mvptr.batch import Batch, Targets
+from vlp.methods.mvptr.model import Architecture, Mvptr
+from vlp.methods.mvptr.objectives import mcr, s_wpg, wpg
+from vlp.methods.mvptr.reader import add_negative_noise
+from vlp.methods.mvptr.tied import Tied
 from vlp.models import products
 from vlp.models.layers import Packing
-from vlp.models.mvptr import Architecture, Mvptr
-from vlp.models.tied import Tied
-from vlp.objectives import LossSum, hard_negatives, itm, mcr, mlm, s_wpg, similarity, vsc, wpg
+from vlp.objectives import LossSum, hard_negatives, itm, mlm, similarity
+from vlp.objectives import contrast as vsc
 
 STAGES = {
     "stage1": ("mcr_visual", "mcr_text", "vsc"),

@@ -187,9 +187,9 @@ def extraction(
     """
     import torch
 
+    from vlp.images.decode import Skipped, in_folder, measured
     from vlp.regions.detectors.registry import build
     from vlp.regions.extract import extract, store_facts
-    from vlp.regions.images import Skipped, in_folder, measured
 
     model = build(detector, weights or _random_weights(detector, folder), device)
     records = measured(in_folder(_photographs(folder / "images", images), "photographs"), Skipped("stop"))

@@ -26,11 +26,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.plain import base, random_batch
-from vlp.batching.batch import Batch
 from vlp.config.phrases import Lengths
-from vlp.models.mvptr import Architecture, Mvptr
+from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.model import Architecture, Mvptr
+from vlp.methods.mvptr.reranking import UnimodalCache
 from vlp.objectives.classification import MATCH
-from vlp.tasks.reranking import UnimodalCache
 
 LENGTHS = Lengths(words=50, phrases=5, regions=50, tags=30)
 COCO_IMAGES, COCO_TEXTS, COCO_PAIRS = 5_000, 25_000, 5_000 * 128 + 25_000 * 64

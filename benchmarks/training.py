@@ -28,18 +28,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.plain import STAGES, Plain, base, plain_torch, random_batch
-from vlp.batching.batch import Batch, Targets
+from vlp.methods.mvptr import flops
+from vlp.methods.mvptr.batch import Batch, Targets
+from vlp.methods.mvptr.flops import Sizes
+from vlp.methods.mvptr.model import Architecture, Mvptr, set_dropout
+from vlp.methods.mvptr.objectives import Masked, mcr_cost, mcr_loss, s_wpg, wpg
+from vlp.methods.mvptr.objectives.mcr import matched_labels
+from vlp.methods.mvptr.steps import PretrainingStep
 from vlp.models.layers import SelfAttention
-from vlp.models.mvptr import Architecture, Mvptr, set_dropout
 from vlp.models.products import linear
-from vlp.objectives import LossSum, Masked, itm, mcr_cost, mcr_loss, mlm, s_wpg, vsc, wpg
-from vlp.objectives.mcr import matched_labels
-from vlp.training import flops
-from vlp.training.flops import Sizes
+from vlp.objectives import LossSum, itm, mlm
+from vlp.objectives import contrast as vsc
 from vlp.training.loop import total_loss
 from vlp.training.memory import keep_freed
 from vlp.training.meter import peak_memory, peak_rate
-from vlp.training.steps import PretrainingStep
 
 RATIO = {"stage1": 1.4, "stage2": 1.6}
 CONCEPTS, MATCHING, PRODUCTS, SYNCS = 0.034, 0.001, 0.8, 1

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from vlp.batching.inputs import Paths
+    from vlp.config import Experiment
 
 # Jobs import nothing from the current directory; those of tests run functions of this package.
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -26,3 +31,32 @@ def tiny_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     write_inputs(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """The inputs of all tasks, made by hand."""
+    from tests.tasks.lab import write
+
+    return write(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture(scope="session")
+def start(lab: Paths, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory to fine-tune."""
+    from tests.tasks.lab import pretrained
+
+    return pretrained(lab, tmp_path_factory.mktemp("start") / "model")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """An experiment whose results are made up."""
+    from tests.report import fabricate
+
+    return fabricate.experiment(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture
+def folder(made: Experiment) -> Path:
+    return made.folder

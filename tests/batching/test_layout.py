@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.objectives.batches import batch
-from vlp.batching.collate import add_negative_noise
 from vlp.batching.order import Layout
+from vlp.methods.mvptr.reader import add_negative_noise
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 5))

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.models.tiny import batch
-from vlp.batching.batch import Batch, Targets
+from tests.methods.mvptr.tiny import batch
 from vlp.batching.loader import MOST_WORKERS, ahead, early, workers
 from vlp.errors import InputError
+from vlp.methods.mvptr.batch import Batch, Targets
 
 
 def load(step: int) -> list[Batch]:

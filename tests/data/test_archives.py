@@ -13,7 +13,7 @@ from PIL import Image
 from vlp.data.archives import members, open_binary
 from vlp.data.readers.image_files import Folders, probe
 from vlp.errors import ConfigError, InputError
-from vlp.regions.images import ImageError, ImageRecord, read_image
+from vlp.images.decode import ImageError, ImageRecord, read_image
 
 
 @pytest.fixture

@@ -9,11 +9,13 @@ from typing import Any
 
 from tests.regions.scenes import SIDE, World, make
 from tests.training.tiny_run import experiment, paths
+from vlp.batching.inputs import Paths
 from vlp.config import Experiment
 from vlp.config.launch import Resources
 from vlp.config.regions import Detector as DetectorConfig
 from vlp.config.training import Optimisation
 from vlp.data.tables import SCHEMAS, rows, write_table
+from vlp.images.decode import Skipped, records
 from vlp.launch import run
 from vlp.phrases import corpus, tokenizer, vocabulary
 from vlp.phrases.parser import SceneGraphParser
@@ -21,13 +23,11 @@ from vlp.phrases.texts import train_captions, train_texts
 from vlp.regions import detector as detectors
 from vlp.regions.detectors.small import Small
 from vlp.regions.extract import extract, store_facts
-from vlp.regions.images import Skipped, records
 from vlp.regions.store import RegionStore
 from vlp.regions.train import Examples, examples
 from vlp.regions.train import train as train_detector
-from vlp.tasks.finetune import finetune
-from vlp.training.inputs import Paths
-from vlp.training.pretrain import pretrain
+from vlp.runs.finetune import finetune
+from vlp.runs.pretrain import pretrain
 
 DETECTOR = {"width": 8, "feature_size": 64, "image_size": SIDE, "epochs": 2, "min_regions": 3}
 TEXTS = ("a red square above a blue disc", "a small red disc", "a blue square beside a red square")

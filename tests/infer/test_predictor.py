@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.infer.lab import LAYER, TEXTS, Lab
+from vlp.batching.inputs import Inputs
 from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.infer import Predictor
@@ -17,7 +18,6 @@ from vlp.infer.image import open_picture
 from vlp.models import directory
 from vlp.tasks import make
 from vlp.tasks.grounding import Grounding, Reading
-from vlp.training.inputs import Inputs
 
 MASKED = "a red [MASK] above a blue disc"
 

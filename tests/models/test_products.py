@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.objectives.batches import batch, model
+from vlp.methods.mvptr.steps import PretrainingStep
+from vlp.methods.mvptr.tied import Tied
 from vlp.models import products
 from vlp.models.products import linear, one_dnn_wins
-from vlp.models.tied import Tied
-from vlp.training.steps import PretrainingStep
 
 LOSSES = ("mcr_visual", "mcr_text", "vsc", "mlm", "itm", "wpg")
 needs_op = pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="torch without oneDNN")

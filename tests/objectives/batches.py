@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.models.tiny import architecture
-from vlp.batching.batch import Batch, Targets
-from vlp.batching.collate import add_negative_noise
-from vlp.models.mvptr import Mvptr
+from tests.methods.mvptr.tiny import architecture
+from vlp.methods.mvptr.batch import Batch, Targets
+from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.reader import add_negative_noise
 
 PAD, CLS, SEP, MASK = range(4)
 FIRST_WORD, FIRST_PHRASE, LAST_ID = 5, 30, 33
-"""Ids of `tests.models.tiny.architecture`: words 5..29, phrases 30..33."""
+"""Ids of `tests.methods.mvptr.tiny.architecture`: words 5..29, phrases 30..33."""
 LENGTH, TAGS, REGIONS, FEATURES = 9, 7, 4, 11
 LAYERS, GROUNDING_LAYER = 3, 2
 

@@ -17,7 +17,9 @@ from torch.multiprocessing.spawn import spawn
 from tests.objectives import reference, two_ranks
 from tests.objectives.two_ranks import Case, Result
 from vlp.batching.order import NOISE, generator
-from vlp.objectives import hard_negatives, itm, s_wpg, vsc, wpg
+from vlp.methods.mvptr.objectives import s_wpg, wpg
+from vlp.objectives import contrast as vsc
+from vlp.objectives import hard_negatives, itm
 
 SAMPLES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.booleans()), min_size=1, max_size=8)
 """Image number, text number and whether they match."""

@@ -5,7 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vlp.objectives import hard_negatives, itm, mcr, vsc
+from vlp.methods.mvptr.objectives import mcr
+from vlp.objectives import contrast as vsc
+from vlp.objectives import hard_negatives, itm
 
 
 def test_a_tag_counts_once_however_many_pieces_it_has() -> None:

@@ -11,14 +11,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tests.objectives.batches import batch, model, share
-from vlp.batching.batch import Batch
-from vlp.batching.collate import add_negative_noise
 from vlp.batching.order import Layout
 from vlp.config.training import Optimisation
-from vlp.models.mvptr import Mvptr
+from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.reader import add_negative_noise
+from vlp.methods.mvptr.steps import PretrainingStep
 from vlp.training import counts
 from vlp.training.contrast import cache
-from vlp.training.steps import PretrainingStep
 
 RANKS, SIZE = 2, 12
 STAGE_1 = ("mcr_visual", "mcr_text", "vsc")
@@ -104,7 +104,7 @@ def gather_class() -> Any:
     """The module `vsc` is hidden behind the function of the same name."""
     import sys
 
-    return sys.modules["vlp.objectives.vsc"]._Gather
+    return sys.modules["vlp.objectives.contrast"]._Gather
 
 
 def own_part_only(ctx: Any, *grads: Tensor) -> Tensor:

@@ -16,11 +16,11 @@ from vlp.config.regions import Detector as DetectorConfig
 from vlp.data.tables import rows
 from vlp.errors import ConfigError, InputError
 from vlp.files import read_json
+from vlp.images.decode import ImageRecord, Skipped, records
 from vlp.regions import detector as detectors
 from vlp.regions.detector import Detector
 from vlp.regions.detectors.small import Small
 from vlp.regions.extract import extract, report, store_facts
-from vlp.regions.images import ImageRecord, Skipped, records
 from vlp.regions.store import RegionStore
 from vlp.regions.train import Examples, deterministic, examples, train
 

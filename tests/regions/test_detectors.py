@@ -75,7 +75,7 @@ def test_rcnn_features_are_the_box_heads_and_scores_its_classes() -> None:
     found = detector([detector.prepare(image)], [size])[0]
     heads = model.roi_heads
     heads.score_thresh, heads.nms_thresh, heads.detections_per_img = 0.0, 1.0, 10_000
-    from vlp.regions.images import to_float, to_pixels
+    from vlp.images.decode import to_float, to_pixels
 
     with torch.inference_mode():
         theirs = model([to_float(to_pixels(image))])[0]

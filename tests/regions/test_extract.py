@@ -23,13 +23,13 @@ from PIL import Image
 
 from tests.regions.fake_detector import SIZE, Fake
 from vlp.errors import ConfigError, InputError
+from vlp.images.decode import ImageRecord, Skipped, in_folder, measured
 from vlp.parts import parse_shard, shard
 from vlp.regions import extract as extraction
 from vlp.regions import plan, shards
 from vlp.regions.annotate import annotate
 from vlp.regions.extract import Extraction, extract, store_facts
 from vlp.regions.finished import Finished, path_for
-from vlp.regions.images import ImageRecord, Skipped, in_folder, measured
 from vlp.regions.progress import shown
 from vlp.regions.store import RegionStore
 

@@ -13,6 +13,7 @@ import pytest
 from tests.regions.full_disk import tiny_disk
 from tests.regions.many_files import NAMES, write_file, write_folder
 from tests.training.tiny_run import experiment, paths
+from vlp.batching.inputs import Inputs
 from vlp.config import Experiment
 from vlp.errors import ConfigError, InputError
 from vlp.files import STORE_MANIFEST, sha256
@@ -20,7 +21,6 @@ from vlp.regions import staging
 from vlp.regions.manifest import write_manifest
 from vlp.regions.staging import stage, staged
 from vlp.regions.store import RegionStore, RegionWriter
-from vlp.training.inputs import Inputs
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.training.tiny_run import experiment, paths
+from vlp.batching.inputs import Inputs, Paths
 from vlp.config import Experiment
 from vlp.config import tasks as config
 from vlp.data.tables import read_table
@@ -18,12 +19,11 @@ from vlp.phrases import corpus, tokenizer
 from vlp.phrases.vocabulary import PhraseVocabulary
 from vlp.regions.annotate import annotate
 from vlp.regions.store import RegionStore, RegionWriter
+from vlp.runs.pretrain import CaptionPairs
 from vlp.tasks import make
 from vlp.tasks.classification import Entailment, Vqa
 from vlp.tasks.grounding import Grounding
 from vlp.tasks.retrieval import Retrieval
-from vlp.training.inputs import Inputs, Paths
-from vlp.training.pretrain import CaptionPairs
 
 OPTIMISATION: Any = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
 

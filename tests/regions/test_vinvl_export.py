@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vlp.errors import InputError
-from vlp.regions.images import ImageRecord, Skipped
+from vlp.images.decode import ImageRecord, Skipped
 from vlp.regions.store import RegionStore, RegionWriter
 from vlp.regions.vinvl_export import FILES, export_tsv, relative
 from vlp.regions.vinvl_tsv import import_tsv

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vlp.errors import InputError
+from vlp.images.decode import ImageRecord, Skipped
 from vlp.regions.geometry import geometry
-from vlp.regions.images import ImageRecord, Skipped
 from vlp.regions.store import RegionStore
 from vlp.regions.vinvl_tsv import import_sets, import_tsv
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.training import tiny_run
+from vlp.batching.inputs import Inputs, Paths
 from vlp.config import Experiment, build
 from vlp.data.tables import SCHEMAS, write_table
 from vlp.models import directory
@@ -15,8 +16,7 @@ from vlp.phrases import corpus, tokenizer, vocabulary
 from vlp.phrases.graph import Phrase
 from vlp.phrases.texts import train_captions, train_texts
 from vlp.regions.store import RegionStore, RegionWriter
-from vlp.training.inputs import Inputs, Paths
-from vlp.training.pretrain import new_model
+from vlp.runs.pretrain import new_model
 
 SHAPES, COLOURS = ("star", "ring", "moon", "cross"), ("red", "blue", "green")
 BOXES = [[0.0, 0.0, 20.0, 20.0], [30.0, 30.0, 60.0, 60.0], [0.0, 0.0, 60.0, 60.0]]

@@ -12,16 +12,16 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.tasks import lab as making
+from vlp.batching.inputs import Inputs, Paths
 from vlp.cli import task as tasks
 from vlp.cli.evaluate import app
 from vlp.errors import InputError
 from vlp.files import read_json
+from vlp.metrics.evaluation import evaluate
 from vlp.models import directory
 from vlp.regions.store import RegionStore
 from vlp.tasks import NAMES, make
-from vlp.tasks.evaluation import evaluate
 from vlp.tracking import journal as journals
-from vlp.training.inputs import Inputs, Paths
 
 
 @pytest.mark.parametrize("task", [n for n in NAMES if n not in ("vqa", "entailment")])

@@ -14,15 +14,15 @@ import pytest
 import torch
 
 from tests.tasks import lab as making
+from vlp.batching.inputs import Inputs, Paths
 from vlp.data.tables import read_table, write_table
+from vlp.metrics import grounding as metric
+from vlp.metrics.evaluation import evaluate
 from vlp.models import directory
 from vlp.regions.store import RegionStore, RegionWriter
 from vlp.report.bounds import upper_bounds
 from vlp.tasks import make
-from vlp.tasks.evaluation import evaluate
 from vlp.tasks.grounding import Grounding, Reading
-from vlp.tasks.metrics import grounding as metric
-from vlp.training.inputs import Inputs, Paths
 
 TRUE = {
     "one": [[0.0, 0.0, 10.0, 10.0]],

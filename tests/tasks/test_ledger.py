@@ -15,16 +15,16 @@ from pydantic import ValidationError
 
 from tests.tasks.lab import experiment as lab_experiment
 from tests.training.tiny_run import experiment, paths
+from vlp.batching.inputs import Inputs, Paths
 from vlp.config import tasks as config
 from vlp.config.phrases import Lengths
 from vlp.errors import InputError
 from vlp.models import directory
+from vlp.runs.pretrain import new_model
 from vlp.tasks import make
 from vlp.tasks.classification import Vqa
 from vlp.tasks.grounding import Grounding, Reading
 from vlp.tasks.retrieval import Retrieval
-from vlp.training.inputs import Inputs, Paths
-from vlp.training.pretrain import new_model
 
 OPTIMISATION: Any = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
 

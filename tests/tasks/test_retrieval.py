@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tasks import lab as making
+from vlp.batching.inputs import Inputs, Paths
 from vlp.errors import InputError
-from vlp.models.mvptr import Mvptr
+from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.reranking import UnimodalCache, groups
+from vlp.metrics import retrieval as metrics
+from vlp.metrics.evaluation import evaluate
+from vlp.runs.pretrain import new_model
 from vlp.tasks.base import Task
 from vlp.tasks.classification import soft_score
-from vlp.tasks.evaluation import evaluate
-from vlp.tasks.metrics import retrieval as metrics
-from vlp.tasks.reranking import UnimodalCache, groups
 from vlp.tasks.retrieval import Retrieval, candidates, fold_parts, joined
-from vlp.training.inputs import Inputs, Paths
-from vlp.training.pretrain import new_model
 
 
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(1, 8), st.integers(1, 8), st.integers(0, 99))

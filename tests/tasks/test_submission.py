@@ -14,21 +14,21 @@ import pytest
 from PIL import Image
 
 from tests.tasks import lab as making
+from vlp.batching.inputs import Paths
 from vlp.config import Experiment, build
 from vlp.config.launch import Resources
 from vlp.data.readers import read_experiment
 from vlp.data.tables import read_table
 from vlp.errors import InputError
 from vlp.launch import run
+from vlp.metrics.evaluation import evaluate
 from vlp.models import directory
 from vlp.phrases import corpus, tokenizer
 from vlp.phrases.vocabulary import PhraseVocabulary
 from vlp.regions.store import RegionStore, RegionWriter
 from vlp.report import server
-from vlp.tasks.evaluation import evaluate
-from vlp.tasks.finetune import finetune
-from vlp.tasks.predict import predict
-from vlp.training.inputs import Paths
+from vlp.runs.finetune import finetune
+from vlp.runs.predict import predict
 
 QUESTIONS = [{"question_id": n, "image_id": n // 100, "question": "What is red?"} for n in (901, 700, 702)]
 

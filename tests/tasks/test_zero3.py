@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from tests.tasks import lab as making
 from tests.training.kills import Trainings
 from tests.training.tiny_run import paths
+from vlp.batching.inputs import Paths
 from vlp.models.directory import WEIGHTS
+from vlp.runs.finetune import finetune
 from vlp.tasks import NAMES
-from vlp.tasks.finetune import finetune
 from vlp.tracking.journal import read
 from vlp.training import engine
-from vlp.training.inputs import Paths
 
 ROUNDING = 2e-5
 OWN: dict[str, dict[str, Any]] = {"vqa": {"min_answer_count": 3}, "grounding": {"layer": 1}}

@@ -23,8 +23,8 @@ from deepspeed.runtime.zero.muon import muon_optimizer  # noqa: F401 - with torc
 
 from tests.training.tiny_run import experiment, paths, weights
 from vlp.files import read_json
+from vlp.runs import pretrain
 from vlp.tracking.journal import read
-from vlp.training import pretrain
 from vlp.training.checkpoint import MANIFEST, newest
 from vlp.training.engine import init_process_group, leave_process_group
 

@@ -12,11 +12,11 @@ from benchmarks import training
 from benchmarks.plain import STAGES, Plain, base, plain_torch, random_batch
 from benchmarks.training import check
 from tests.models.test_products import always
+from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.steps import PretrainingStep
+from vlp.methods.mvptr.tied import Tied
 from vlp.models import products
 from vlp.models.layers import Packing
-from vlp.models.mvptr import Mvptr
-from vlp.models.tied import Tied
-from vlp.training.steps import PretrainingStep
 
 ARCHITECTURE = base(1, 60, 70, 64)
 TINY = ["--size", "64", "--layers", "1", "--word-rows", "60", "--phrase-rows", "70", "--batch", "4", "--steps", "2"]

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.objectives.batches import batch, model
-from vlp.batching.batch import Batch
-from vlp.batching.collate import add_negative_noise
-from vlp.models.mvptr import Mvptr
+from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.reader import add_negative_noise
+from vlp.methods.mvptr.steps import EntailmentStep, GroundingStep, PretrainingStep, RetrievalStep, VqaStep
 from vlp.objectives import LossSum
 from vlp.training import counts
-from vlp.training.steps import EntailmentStep, GroundingStep, PretrainingStep, RetrievalStep, VqaStep
 
 ALL = ("mcr_visual", "mcr_text", "vsc", "mlm", "itm", "wpg")
 

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.training.tiny_run import experiment, paths
+from vlp.batching.inputs import Paths
 from vlp.config.launch import Resources
 from vlp.data.leaks import check, seen
 from vlp.data.leaks.identity import FILE, IDENTITY
 from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.launch import run
-from vlp.training.inputs import Paths
-from vlp.training.pretrain import pretrain
+from vlp.runs.pretrain import pretrain
 
 IMAGES = [f"t/{i:02}" for i in range(20)]
 LEFT_OUT = IMAGES[:5]

@@ -11,15 +11,15 @@ import torch.distributed as dist
 
 from tests.training.kills import SETTINGS, Trainings, as_rank
 from tests.training.tiny_run import experiment, paths
-from vlp.batching.batch import Batch
+from vlp.batching.inputs import Inputs
 from vlp.errors import VlpError
+from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.steps import PretrainingStep
+from vlp.runs.pretrain import CaptionPairs, new_model
 from vlp.tracking.journal import read
 from vlp.training.checkpoint import TAG
 from vlp.training.guards import LEAST, NotFinite, Spikes, out_of_memory
-from vlp.training.inputs import Inputs
 from vlp.training.loop import train
-from vlp.training.pretrain import CaptionPairs, new_model
-from vlp.training.steps import PretrainingStep
 
 
 class Injecting(CaptionPairs):

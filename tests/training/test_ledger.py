@@ -12,18 +12,19 @@ import torch
 from torch import Tensor
 
 from tests.training.tiny_run import experiment, paths
-from vlp.batching.batch import Batch
-from vlp.batching.collate import Collator, add_negative_noise
+from vlp.batching.inputs import Inputs
 from vlp.config.model import Masking
 from vlp.config.training import Optimisation
-from vlp.models.mvptr import Mvptr
-from vlp.objectives import LossSum, hard_negatives, mcr, mlm, s_wpg, similarity
-from vlp.training import steps
+from vlp.methods.mvptr import steps
+from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.objectives import mcr, s_wpg
+from vlp.methods.mvptr.reader import Collator, add_negative_noise
+from vlp.methods.mvptr.steps import GroundingStep, PretrainingStep, RetrievalStep, span_similarity
+from vlp.objectives import LossSum, hard_negatives, mlm, similarity
+from vlp.runs.pretrain import new_model
 from vlp.training.engine import deepspeed_config
-from vlp.training.inputs import Inputs
-from vlp.training.pretrain import new_model
 from vlp.training.schedule import learning_rate
-from vlp.training.steps import GroundingStep, PretrainingStep, RetrievalStep, span_similarity
 
 ROWS = np.arange(0, 16, 2)
 LAYERS = 3
@@ -144,7 +145,7 @@ def test_masked_phrases_are_predicted_by_the_text_encoder(model: Mvptr, masked: 
 
 def test_negatives_come_from_the_ranks_own_batch(model: Mvptr, masked: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     """VSC sees the rows of all ranks (here doubled, as if there were two), the draw those of its own."""
-    monkeypatch.setattr(sys.modules["vlp.objectives.vsc"], "gather", lambda x: torch.cat([x, x]))
+    monkeypatch.setattr(sys.modules["vlp.objectives.contrast"], "gather", lambda x: torch.cat([x, x]))
     sizes: list[tuple[int, ...]] = []
 
     def spy(similarity_BB: Tensor, *rest: Tensor) -> object:

@@ -8,10 +8,10 @@ import torch
 
 from tests.objectives.batches import GROUNDING_LAYER, LAYERS, batch, model
 from tests.objectives.reference import mcr as slow_mcr
+from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.steps import PretrainingStep, RetrievalStep
 from vlp.models.layers import Layer
-from vlp.models.mvptr import Mvptr
 from vlp.objectives import hard_negatives
-from vlp.training.steps import PretrainingStep, RetrievalStep
 
 LOSSES = ("mcr_visual", "mcr_text", "mlm", "itm", "wpg")
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.models.tiny import architecture, batch
-from vlp.models.mvptr import Mvptr
-from vlp.training import flops, meter
-from vlp.training.flops import Sizes
+from tests.methods.mvptr.tiny import architecture, batch
+from vlp.methods.mvptr import flops
+from vlp.methods.mvptr.flops import Sizes
+from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.steps import PretrainingStep, VqaStep
+from vlp.training import meter
 from vlp.training.meter import Meter, line, peak_rate, shown
-from vlp.training.steps import PretrainingStep, VqaStep
 
 
 @pytest.fixture

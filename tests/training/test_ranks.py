@@ -17,14 +17,14 @@ from safetensors.torch import load_file
 
 from tests.training.kills import STEPS, Trainings, losses, newest_step, stage_2
 from tests.training.tiny_run import experiment, paths, weights
-from vlp.batching.batch import Batch
+from vlp.batching.inputs import Inputs
 from vlp.errors import Preempted, VlpError
-from vlp.models.mvptr import set_dropout
+from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.model import set_dropout
+from vlp.methods.mvptr.steps import PretrainingStep
+from vlp.runs.pretrain import CaptionPairs, new_model
 from vlp.training import engine
-from vlp.training.inputs import Inputs
 from vlp.training.loop import train
-from vlp.training.pretrain import CaptionPairs, new_model
-from vlp.training.steps import PretrainingStep
 
 
 class Naming(CaptionPairs):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from tests.models.tiny import architecture
+from tests.methods.mvptr.tiny import architecture
 from vlp.config.training import Optimisation
-from vlp.models.mvptr import Mvptr
+from vlp.methods.mvptr.model import Mvptr
 from vlp.training.schedule import hardness, learning_rate, parameter_groups
 
 

@@ -29,21 +29,21 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.models.tiny import architecture
+from tests.methods.mvptr.tiny import architecture
 from tests.objectives.batches import batch
 from tests.training import tiny_run
-from vlp.batching.batch import Batch, Targets
 from vlp.batching.order import Layout
 from vlp.config.launch import Resources
+from vlp.methods.mvptr.batch import Batch, Targets
+from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.steps import PretrainingStep, RetrievalStep
 from vlp.models.layers import Packing
-from vlp.models.mvptr import Mvptr
 from vlp.objectives import LossSum
 from vlp.training import counts
 from vlp.training.contrast import Cached, cache
 from vlp.training.loop import Training
-from vlp.training.steps import PretrainingStep, RetrievalStep
 
-mcr = importlib.import_module("vlp.objectives.mcr")
+mcr = importlib.import_module("vlp.methods.mvptr.objectives.mcr")
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 STAGE_1 = ("mcr_visual", "mcr_text", "vsc")
 STAGE_2 = (*STAGE_1, "mlm", "itm", "wpg")

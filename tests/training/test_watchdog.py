@@ -9,11 +9,11 @@ import pytest
 
 from tests.training.kills import PATIENCE, Trainings
 from tests.training.tiny_run import experiment, paths
+from vlp.batching.inputs import Inputs
 from vlp.files import read_json
-from vlp.training.inputs import Inputs
+from vlp.methods.mvptr.steps import PretrainingStep
+from vlp.runs.pretrain import CaptionPairs, new_model
 from vlp.training.loop import train
-from vlp.training.pretrain import CaptionPairs, new_model
-from vlp.training.steps import PretrainingStep
 from vlp.training.watchdog import EXIT_CODE, Watchdog
 
 

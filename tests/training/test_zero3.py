@@ -11,10 +11,10 @@ import pytest
 import torch.distributed as dist
 
 from tests.training.kills import Trainings, losses, stage_2
-from vlp.batching.batch import Batch
 from vlp.config.model import Masking
+from vlp.methods.mvptr.batch import Batch
+from vlp.runs.pretrain import CaptionPairs
 from vlp.training import engine
-from vlp.training.pretrain import CaptionPairs
 
 STEPS = 6
 LIMIT = 300.0

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from vlp.batching.inputs import Paths
 from vlp.config import Experiment, build
 from vlp.config.launch import Resources
 from vlp.data.tables import SCHEMAS, write_table
@@ -23,8 +24,7 @@ from vlp.phrases import corpus, tokenizer, vocabulary
 from vlp.phrases.graph import Phrase
 from vlp.phrases.texts import train_captions, train_texts
 from vlp.regions.store import RegionStore, RegionWriter
-from vlp.training.inputs import Paths
-from vlp.training.pretrain import pretrain
+from vlp.runs.pretrain import pretrain
 
 ROOT = Path(__file__).parents[2]
 COLOURS = ("red", "blue", "green", "grey")

@@ -14,7 +14,7 @@ from vlp.cli.options import ConfigPath, Overrides, experiment
 if TYPE_CHECKING:
     from vlp.config.data import Captioner
     from vlp.data.caption.run import Result
-    from vlp.regions.images import ImageRecord
+    from vlp.images.decode import ImageRecord
 
 app = typer.Typer()
 
@@ -168,8 +168,8 @@ def caption_part(
 def _records(images: Path | None, tables: Path | None, root: Path, part: tuple[int, int]) -> Sequence[ImageRecord]:
     """Of a folder an image's name is its path in it; its size is not asked for."""
     from vlp.data.tables import rows
+    from vlp.images.decode import ImageRecord, in_folder, records
     from vlp.parts import shard
-    from vlp.regions.images import ImageRecord, in_folder, records
 
     if tables is not None:
         return shard(records(rows(tables, "images"), root), *part)

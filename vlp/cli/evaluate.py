@@ -30,9 +30,9 @@ def evaluate(
     from rich.table import Table
 
     from vlp.files import write_json
+    from vlp.metrics.evaluation import evaluate as measures
+    from vlp.metrics.evaluation import task_of
     from vlp.regions.store import RegionStore
-    from vlp.tasks.evaluation import evaluate as measures
-    from vlp.tasks.evaluation import task_of
 
     task = task_of(predictions)
     found = measures(task, predictions, tables, RegionStore(regions) if regions else None)

@@ -27,7 +27,7 @@ def import_(
     tags: Annotated[int, typer.Option(help="Cap of tag word pieces, [CLS] and [SEP] counted in.")] = Lengths().tags,
 ) -> None:
     """Make a model directory of a checkpoint of the released code; its class is told by its tensors."""
-    from vlp.models.official import CLASSES, import_folder
+    from vlp.methods.mvptr.official import CLASSES, import_folder
 
     lengths = Lengths(words=words, phrases=phrases, regions=regions, tags=tags).model_dump()
     done = import_folder(folder, out, id2phrase, lengths)
@@ -42,7 +42,7 @@ def export(
     kind: Kind = "pretraining",
 ) -> None:
     """Write a model directory in the released code's form."""
-    from vlp.models.official import CLASSES, export_folder
+    from vlp.methods.mvptr.official import CLASSES, export_folder
 
     if kind not in CLASSES:
         raise typer.BadParameter(", ".join(CLASSES), param_hint="--kind")

@@ -39,12 +39,12 @@ def run(
     overrides: Overrides = None,
 ) -> None:
     """Train one stage; started again after a kill, it goes on from its newest checkpoint."""
+    from vlp.batching.inputs import Paths
     from vlp.launch import run as launch
     from vlp.launch import taken
     from vlp.models.directory import publish
+    from vlp.runs.pretrain import pretrain
     from vlp.tracking import track
-    from vlp.training.inputs import Paths
-    from vlp.training.pretrain import pretrain
 
     e = experiment(config, overrides)
     if stage not in ("stage1", "stage2"):

@@ -65,7 +65,7 @@ def _import_folder(
     tsv: Path, dataset: str, images: Path | None, split: str, mode: Literal["skip", "stop"], out: Path, quality: Path
 ) -> None:
     from vlp.files import write_json
-    from vlp.regions.images import Skipped
+    from vlp.images.decode import Skipped
     from vlp.regions.store import RegionStore
     from vlp.regions.tsv_records import annotated, of_files
     from vlp.regions.vinvl_tsv import import_tsv
@@ -86,7 +86,7 @@ def _import_experiment(config: Path, overrides: list[str], tables: Path, out: Pa
     from vlp.data.tables import rows, table_path
     from vlp.errors import ConfigError
     from vlp.files import write_json
-    from vlp.regions.images import Skipped, records
+    from vlp.images.decode import Skipped, records
     from vlp.regions.vinvl_tsv import import_sets
     from vlp.tracking import track
 

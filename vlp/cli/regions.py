@@ -35,8 +35,8 @@ def train(
 ) -> None:
     """Train the detector on the object boxes of the train images; its facts stand in the .json beside it."""
     from vlp.data.tables import rows, table_path
+    from vlp.images.decode import Skipped, records
     from vlp.regions import detector as detectors
-    from vlp.regions.images import Skipped, records
     from vlp.regions.train import Examples, examples
     from vlp.regions.train import train as fit
     from vlp.tracking import track
@@ -133,11 +133,11 @@ def _extract_folder(
 
     from vlp import parts
     from vlp.files import write_json
+    from vlp.images.decode import Skipped, in_folder, measured
     from vlp.regions import shards
     from vlp.regions.detectors.registry import build
     from vlp.regions.extract import extract as find
     from vlp.regions.extract import store_facts
-    from vlp.regions.images import Skipped, in_folder, measured
 
     part = parts.parse_shard(shard) if shard else (1, 1)
     store = shards.shard_file(out, *part) if shard else out / "regions.h5"
@@ -166,10 +166,10 @@ def _extract_tables(
     from vlp import parts
     from vlp.data.tables import rows, table_path
     from vlp.files import write_json
+    from vlp.images.decode import records
     from vlp.launch import run_alone, taken
     from vlp.regions import shards
     from vlp.regions.extract import report
-    from vlp.regions.images import records
     from vlp.tracking import track
     from vlp.tracking.digests import Part
 
@@ -245,10 +245,10 @@ def extract_part(
     """
     from vlp import parts
     from vlp.data.tables import rows
+    from vlp.images.decode import Skipped, records
     from vlp.regions.detectors.registry import build
     from vlp.regions.extract import extract as find
     from vlp.regions.extract import store_facts
-    from vlp.regions.images import Skipped, records
 
     model, skipped = build(*detector), Skipped(on_bad_image)
     images = parts.shard(records(rows(tables, "images"), root), *part)
@@ -271,9 +271,9 @@ def merge(
     from vlp.data.tables import rows, table_path
     from vlp.errors import ConfigError
     from vlp.files import write_json
+    from vlp.images.decode import records
     from vlp.regions import shards as parts
     from vlp.regions.extract import report
-    from vlp.regions.images import records
     from vlp.tracking import track
     from vlp.tracking.digests import Merged
 

@@ -83,10 +83,10 @@ def probe(
     overrides: Overrides = None,
 ) -> None:
     """Compute what the paper's Figures 4 and 6 show: attention on unseen pairs, embeddings of tags and phrases."""
+    from vlp.batching.inputs import Paths
     from vlp.files import write_json
-    from vlp.report.probe import probe as work
+    from vlp.methods.mvptr.figures import probe as work
     from vlp.tracking import track
-    from vlp.training.inputs import Paths
 
     here = experiment(config, overrides)
     inputs = {"model": model, "corpus": corpus, "regions": regions, "vocabulary": vocabulary, "tables": tables}

@@ -34,13 +34,13 @@ def finetune(
     overrides: Overrides = None,
 ) -> None:
     """Fine-tune on train, selecting on val."""
+    from vlp.batching.inputs import Paths
     from vlp.config import fine_tuning
     from vlp.launch import run as launch
     from vlp.launch import taken
     from vlp.models.directory import publish
-    from vlp.tasks.finetune import finetune as work
+    from vlp.runs.finetune import finetune as work
     from vlp.tracking import track
-    from vlp.training.inputs import Paths
 
     e = experiment(config, overrides)
     chosen = e.seed if seed is None else seed
@@ -90,11 +90,11 @@ def predict(
     overrides: Overrides = None,
 ) -> None:
     """Write the predictions of a model on a split."""
+    from vlp.batching.inputs import Paths
     from vlp.config import fine_tuning
     from vlp.launch import run_alone, taken
-    from vlp.tasks.predict import predict as work
+    from vlp.runs.predict import predict as work
     from vlp.tracking import track
-    from vlp.training.inputs import Paths
 
     e = experiment(config, overrides)
     chosen = e.seed if seed is None else seed

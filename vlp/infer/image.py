@@ -12,8 +12,8 @@ import numpy as np
 
 from vlp.data.archives import open_binary
 from vlp.errors import InputError
+from vlp.images.decode import stretched
 from vlp.regions.geometry import geometry
-from vlp.regions.images import stretched
 from vlp.regions.layout import Regions, tags_of
 
 if TYPE_CHECKING:

@@ -11,22 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlp.batching.batch import Batch
-from vlp.batching.collate import Collator, Vocabulary
 from vlp.config.phrases import Lengths
 from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.infer.answer import ABILITIES, Answer, Box, Filled, Grounded, GroundedConcept
 from vlp.infer.image import Detectors, Store, Tags, check_store, detect, open_picture, scale_between
 from vlp.infer.text import Reader, Text, text_set
+from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.reader import Collator, Vocabulary
+from vlp.methods.mvptr.steps import span_similarity
 from vlp.models import directory
-from vlp.models.mvptr import Mvptr
 from vlp.objectives.classification import MATCH
 from vlp.phrases.vocabulary import PhraseVocabulary
 from vlp.tasks.base import device_of
 from vlp.tasks.classification import LABELS
 from vlp.tasks.grounding import Reading, read_from
-from vlp.training.steps import span_similarity
 
 if TYPE_CHECKING:
     from PIL.Image import Image

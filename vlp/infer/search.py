@@ -12,8 +12,8 @@ import torch
 from vlp.errors import InputError
 from vlp.infer.image import OneImage, Store, check_store, detect, open_picture
 from vlp.infer.predictor import Predictor
+from vlp.methods.mvptr.reranking import UnimodalCache
 from vlp.regions.store import Regions, RegionStore
-from vlp.tasks.reranking import UnimodalCache
 from vlp.tasks.retrieval import candidates, score
 
 KINDS = (".jpg", ".jpeg", ".png")

@@ -14,7 +14,7 @@ from torch import Tensor
 from vlp.config import Experiment
 from vlp.errors import InputError
 from vlp.files import atomic, read_json, sha256, write_json, write_text
-from vlp.models.mvptr import Architecture, Head, Mvptr
+from vlp.methods.mvptr.model import Architecture, Head, Mvptr
 
 WEIGHTS = "model.safetensors"
 COMPANIONS = ("tokenizer", "phrases.json", "inputs.json", "seen.parquet", "detector", "README.md")

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from vlp.errors import InputError
 from vlp.files import raise_if_full, sha256
+from vlp.images.decode import ImageError, ImageRecord, Skipped, open_image
 from vlp.regions.detectors.base import Detector, Found
 from vlp.regions.finished import Finished, path_for
-from vlp.regions.images import ImageError, ImageRecord, Skipped, open_image
 from vlp.regions.plan import batches
 from vlp.regions.progress import Meter
 from vlp.regions.quality import by_split
@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
 BATCH = 16
-CODE = ("appearance.py", "detector.py", "detectors", "extract.py", "images.py", "plan.py")
+CODE = (
+    "images/decode.py",
+    "regions/appearance.py",
+    "regions/detector.py",
+    "regions/detectors",
+    "regions/extract.py",
+    "regions/plan.py",
+)
 """The sources that regions depend on: shards made with others are not merged."""
 
 Prepare = Callable[["Image.Image"], Tensor]
@@ -194,7 +201,7 @@ def _key(detector: Detector, plan: Sequence[Sequence[ImageRecord]], facts: Mappi
 
 def _code() -> str:
     """Digest of `CODE`: a change elsewhere does not make a killed extraction begin anew, nor part its shards."""
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     files = [path for name in CODE for path in ([root / name] if name.endswith(".py") else (root / name).rglob("*.py"))]
     lines = [f"{sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in sorted(files)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from vlp.regions.images import ImageRecord
+from vlp.images.decode import ImageRecord
 
 SPREAD = 2**0.25
 """The widest image of a batch is at most so many times as wide, for its height, as the narrowest: little padding."""

@@ -13,8 +13,8 @@ from vlp.config import Experiment
 from vlp.data.tables import rows, table_path
 from vlp.errors import InputError
 from vlp.files import sha256
+from vlp.metrics import bootstrap, grounding
 from vlp.report.results import SPLITS, Row
-from vlp.tasks.metrics import bootstrap, grounding
 
 if TYPE_CHECKING:
     from vlp.regions.store import RegionStore

@@ -80,7 +80,7 @@ def grounded(predictions: Path, tables: Path, images: Images, right: int = 4, wr
     import pyarrow.parquet as pq
 
     from vlp.data.tables import rows
-    from vlp.tasks.metrics.grounding import right as is_right
+    from vlp.metrics.grounding import right as is_right
 
     found = {row["phrase_id"]: row for row in pq.read_table(predictions).to_pylist() if row["boxes"]}
     captions: dict[str, list[dict[str, Any]]] = {}
@@ -139,7 +139,7 @@ def extracted(found: Sequence[dict[str, Any]], tables: Path, images: Images) -> 
 
 
 def _extracted(pair: dict[str, Any], text: str, images: Images) -> Extracted:
-    from vlp.tasks.metrics.grounding import right as is_right
+    from vlp.metrics.grounding import right as is_right
 
     def fits(phrase: dict[str, Any]) -> dict[str, Any]:
         hit = bool(is_right([phrase["box"]], phrase["boxes"], "any")[0]) if phrase["boxes"] else None
@@ -170,7 +170,7 @@ def retrieved(
     import pyarrow.parquet as pq
 
     from vlp.data.tables import rows
-    from vlp.tasks.metrics import retrieval
+    from vlp.metrics import retrieval
 
     kept = retrieval.directions(pq.read_table(predictions))[direction]
     queries, ranks = retrieval.first_positive(kept)

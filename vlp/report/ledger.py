@@ -15,16 +15,16 @@ from vlp.config.base import Part
 from vlp.errors import InputError
 
 READINGS = ("paper", "released", "ours")
-PATH = Path(__file__).with_name("divergences.yaml")
+PATH = Path(__file__).parents[1] / "methods/mvptr/divergences.yaml"
 _WORDS = ("point", "paper", "released", "here")
 _KEYS = {*_WORDS, "reading", "switches", "tests"}
 _ABSENT = object()
-_REMEDY = "See the head of vlp/report/divergences.yaml for the form of a row."
+_REMEDY = "See the head of vlp/methods/mvptr/divergences.yaml for the form of a row."
 _INTRODUCTION = """\
 # Where the paper, the released code and this code differ
 
-Made by `vlp report ledger --out docs/divergences.md` from `vlp/report/divergences.yaml`; change it there. The report
-prints the same rows.
+Made by `vlp report ledger --out docs/divergences.md` from `vlp/methods/mvptr/divergences.yaml`; change it there.
+The report prints the same rows.
 
 Paper: MVPTR, ACM Multimedia 2022. Release: `Junction4Nako/mvp_pytorch`. "Reading" is the one that the default follows:
 the paper's, the released code's, or ours. A switch is a key of the config, with the value of each reading that it

@@ -29,7 +29,7 @@ class Cell:
 
 @cache
 def tables() -> dict[str, Any]:
-    return json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+    return json.loads((Path(__file__).parents[1] / "methods/mvptr/published.json").read_text(encoding="utf-8"))
 
 
 def table(number: str) -> dict[str, Any]:

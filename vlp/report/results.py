@@ -19,8 +19,8 @@ from vlp.report import published
 from vlp.report.seen import DETECTION, UNKNOWN, Marks
 
 if TYPE_CHECKING:
+    from vlp.metrics.evaluation import Measure
     from vlp.regions.store import RegionStore
-    from vlp.tasks.evaluation import Measure
 
 SPLITS = ("val", "test")
 TASKS = ("retrieval", "vqa", "entailment", "grounding", "referring")
@@ -198,8 +198,8 @@ def with_spread(rows: Iterable[Row]) -> list[Row]:
 
 def _server_rows(experiment: Experiment) -> Iterator[Row]:
     """What evaluation servers answered (`vlp results record`); the data are the predictions that were sent."""
+    from vlp.metrics.evaluation import Measure
     from vlp.report import server
-    from vlp.tasks.evaluation import Measure
 
     for said in server.recorded(experiment.folder):
         task, dataset, split, variant = said["task"], said["dataset"], said["split"], said["variant"]
@@ -222,7 +222,7 @@ def _server_rows(experiment: Experiment) -> Iterator[Row]:
 def _coverage_rows(experiment: Experiment, tables: Path) -> Iterator[Row]:
     """How much of each part of the pre-training corpus there is, in percent of the texts published or listed."""
     from vlp.data.tables import table_path
-    from vlp.tasks.evaluation import Measure
+    from vlp.metrics.evaluation import Measure
 
     summary = tables / "summary.json"
     for part in read_json(summary).get("coverage", []) if summary.exists() else []:
@@ -274,7 +274,7 @@ def _task_rows(
     weights: Callable[[Path], str],
 ) -> Iterator[Row]:
     from vlp.data.tables import table_path
-    from vlp.tasks.evaluation import TABLES, evaluate
+    from vlp.metrics.evaluation import TABLES, evaluate
 
     names = {variant: fine_tuning(task, variant, seed, experiment.seed) for variant in variants}
     measures = {
@@ -311,7 +311,7 @@ def _detection_rows(
 ) -> Iterator[Row]:
     """Recall and precision of the detector on each split but train: shares in [0, 1] there, percent here."""
     from vlp.data.tables import table_path
-    from vlp.tasks.evaluation import Measure
+    from vlp.metrics.evaluation import Measure
 
     data = sha256(table_path(tables, "objects"))
     for split, found in split_quality(read_json(quality)).items():

@@ -10,7 +10,7 @@ from typing import Any
 
 from vlp.errors import InputError
 from vlp.files import read_json, sha256, write_json
-from vlp.tasks.evaluation import read_predictions, task_of
+from vlp.metrics.evaluation import read_predictions, task_of
 
 FILE = "server.json"
 PROTOCOL = "evaluation server"

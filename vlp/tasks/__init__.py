@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from vlp.errors import VlpError
 
 if TYPE_CHECKING:
+    from vlp.batching.inputs import Inputs
     from vlp.tasks.base import Task
-    from vlp.training.inputs import Inputs
 
 NAMES = ("retrieval", "vqa", "entailment", "grounding", "referring")
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
-from vlp.batching.batch import Batch
-from vlp.batching.collate import Collator
+from vlp.batching.inputs import Inputs
 from vlp.batching.order import derangement
 from vlp.errors import InputError
 from vlp.files import sha256
-from vlp.models.mvptr import Head, Mvptr
-from vlp.training.inputs import Inputs
+from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.model import Head, Mvptr
+from vlp.methods.mvptr.reader import Collator
 
 if TYPE_CHECKING:
     import pyarrow as pa

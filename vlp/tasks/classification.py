@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vlp.batching.batch import Batch
 from vlp.errors import InputError
-from vlp.models.initialise import set_answer_rows
-from vlp.models.mvptr import Mvptr
+from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.initialise import set_answer_rows
+from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.steps import EntailmentStep, VqaStep
 from vlp.tasks.base import Task, device_of
-from vlp.training.steps import EntailmentStep, VqaStep
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,7 +106,7 @@ class Vqa(Task):
         return {a: i for i, a in enumerate(self.answers)}
 
     def train_batch(self, rows: np.ndarray, step: int, part: int) -> Batch:
-        from vlp.tasks.metrics.vqa import normalise_answer
+        from vlp.metrics.vqa import normalise_answer
 
         batch = self.collator(rows, self.image_ids(rows))
         scores = torch.zeros(len(rows), len(self.answers))
@@ -131,7 +131,7 @@ class Vqa(Task):
         return pa.table({k: [r[k] for r in records] for k in keys})
 
     def score(self, predictions: pa.Table) -> float:
-        from vlp.tasks.metrics.vqa import accuracies
+        from vlp.metrics.vqa import accuracies
 
         return accuracies(predictions)["accuracy"]
 

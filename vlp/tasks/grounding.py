@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlp.batching.batch import Batch
-from vlp.batching.collate import Collator
-from vlp.models.mvptr import Mvptr
+from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.reader import Collator
+from vlp.methods.mvptr.steps import GroundingStep, span_similarity
+from vlp.metrics import grounding as metric
 from vlp.regions.geometry import iou_matrix
 from vlp.tasks.base import Task, device_of
-from vlp.tasks.metrics import grounding as metric
-from vlp.training.steps import GroundingStep, span_similarity
 
 if TYPE_CHECKING:
     import pyarrow as pa

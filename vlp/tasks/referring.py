@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from vlp.models.mvptr import Mvptr
+from vlp.methods.mvptr.model import Mvptr
 from vlp.tasks.grounding import Grounding, Reading
 
 

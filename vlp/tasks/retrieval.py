@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from vlp.batching.batch import Batch
-from vlp.batching.collate import add_negative_noise
 from vlp.errors import InputError
-from vlp.models.mvptr import Mvptr
+from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.reader import add_negative_noise
+from vlp.methods.mvptr.reranking import UnimodalCache, best
+from vlp.methods.mvptr.steps import RetrievalStep
+from vlp.metrics.retrieval import KS, NO_COARSE
 from vlp.tasks.base import Task
-from vlp.tasks.metrics.retrieval import KS, NO_COARSE
-from vlp.tasks.reranking import UnimodalCache, best
 from vlp.training.schedule import hardness, steps
-from vlp.training.steps import RetrievalStep
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +51,7 @@ class Retrieval(Task):
         )
 
     def score(self, predictions: pa.Table) -> float:
-        from vlp.tasks.metrics.retrieval import recalls
+        from vlp.metrics.retrieval import recalls
 
         return recalls(predictions)["RSUM"]
 

@@ -14,9 +14,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from vlp.batching.batch import Batch
 from vlp.batching.order import Layout
-from vlp.objectives import LossSum, vsc
+from vlp.methods.mvptr.batch import Batch
+from vlp.objectives import LossSum, contrast
 
 
 @runtime_checkable
@@ -76,7 +76,7 @@ def cache(
     every = [torch.ones(len(b), dtype=torch.bool, device=text.device) for b in batches]
     matchable = [e if b.matchable_B is None else b.matchable_B for e, b in zip(every, batches, strict=True)]
     images, texts = torch.cat([b.image_B for b in batches]), torch.cat([b.text_B for b in batches])
-    loss = vsc(text, image, scale, images, texts, module.contrast_group, torch.cat(matchable), place)
+    loss = contrast(text, image, scale, images, texts, module.contrast_group, torch.cat(matchable), place)
     gradients = torch.autograd.grad(loss.total, (text, image, scale))
     text_parts, image_parts = (g.split(layout.micro) for g in gradients[:2])
     nothing = torch.zeros_like(loss.total)

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vlp.batching.batch import Batch, Targets
+from vlp.methods.mvptr.batch import Batch, Targets
 from vlp.objectives import LossSum, barred
 
 

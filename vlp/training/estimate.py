@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vlp.errors import ConfigError
-from vlp.training import flops
-from vlp.training.flops import Sizes
+from vlp.methods.mvptr import flops
+from vlp.methods.mvptr.flops import Sizes
 from vlp.training.schedule import samples_seen
 
 if TYPE_CHECKING:
     from vlp.config import Experiment
     from vlp.config.phrases import Lengths
     from vlp.config.training import Optimisation
-    from vlp.models.mvptr import Architecture
+    from vlp.methods.mvptr.model import Architecture
 
 TERA, GIGA, HOUR = 1e12, 1e9, 3600.0
 UTILISATION = 0.4

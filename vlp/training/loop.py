@@ -14,13 +14,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from vlp.batching.batch import Batch
 from vlp.batching.loader import ahead, early, workers
 from vlp.batching.order import DROPOUT, Layout, generator, grouped_indices
 from vlp.config.training import Optimisation
 from vlp.errors import ConfigError, Preempted, VlpError
 from vlp.files import sha256
 from vlp.launch import fence
+from vlp.methods.mvptr.batch import Batch
 from vlp.objectives import LossSum
 from vlp.tracking.journal import Journal
 from vlp.training import counts, universal

@@ -9,11 +9,11 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from vlp.batching.batch import Batch
+from vlp.methods.mvptr import flops
+from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.flops import Sizes
 from vlp.models.products import linear
-from vlp.training import flops
 from vlp.training.estimate import GPUS
-from vlp.training.flops import Sizes
 
 _PRODUCT = 768
 _ROUNDS = 3

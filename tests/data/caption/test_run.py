@@ -15,8 +15,8 @@ from vlp.data.caption.finished import path_for
 from vlp.data.caption.run import Result, caption, merge, record_of
 from vlp.errors import InputError
 from vlp.files import sha256
+from vlp.images.decode import ImageRecord
 from vlp.parts import shard
-from vlp.regions.images import ImageRecord
 
 
 class KilledError(Exception):

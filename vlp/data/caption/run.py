@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from vlp.data.caption.finished import Finished, Row, path_for
 from vlp.errors import InputError
 from vlp.files import atomic, raise_if_full, read_json, sha256, write_json
-from vlp.regions.images import ImageError, ImageRecord, open_rgb
+from vlp.images.decode import ImageError, ImageRecord, open_rgb
 from vlp.regions.progress import Meter
 from vlp.regions.shards import check_complete
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from vlp.data.readers.common import read_object
 from vlp.errors import InputError
-from vlp.tasks.metrics.vqa import normalise_answer
+from vlp.metrics.vqa import normalise_answer
 
 _REMEDY = "Name trainval_label2ans.json (a list) or trainval_ans2label.json (answer: label)."
 

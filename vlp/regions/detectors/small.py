@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vlp.images.decode import to_float, to_pixels
 from vlp.regions import detector as trained
 from vlp.regions.detectors.base import Found, without_attributes
-from vlp.regions.images import to_float, to_pixels
 
 if TYPE_CHECKING:
     from PIL import Image

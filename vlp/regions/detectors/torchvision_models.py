@@ -22,9 +22,9 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign, clip_boxes_to
 from vlp.config.regions import Selection
 from vlp.errors import InputError
 from vlp.files import read_json, sha256
+from vlp.images.decode import to_float, to_pixels
 from vlp.regions.detectors.base import Found, names_or_numbers, without_attributes
 from vlp.regions.detectors.selection import select
-from vlp.regions.images import to_float, to_pixels
 
 if TYPE_CHECKING:
     from PIL import Image

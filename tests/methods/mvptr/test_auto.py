@@ -1,0 +1,84 @@
+"""transformers' Auto classes on our model directories, and the other way round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel
+
+from tests.methods.mvptr.test_model import vocabulary
+from tests.methods.mvptr.tiny import architecture, batch
+from vlp.methods.mvptr.auto import MvptrConfig, MvptrModel
+from vlp.methods.mvptr.model import Mvptr
+from vlp.models import directory
+from vlp.models.layers import Layer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = Mvptr(architecture(head="entailment"))
+    directory.save(model, tmp_path / "m", vocabulary(tmp_path / "v"), {"lengths": {"words": 9}}, {"corpus": "0" * 64})
+    return tmp_path / "m"
+
+
+def test_auto_classes_read_our_directory(folder: Path) -> None:
+    ours, theirs = directory.load(folder).eval(), AutoModel.from_pretrained(folder).eval()
+    assert isinstance(theirs, MvptrModel) and isinstance(AutoConfig.from_pretrained(folder), MvptrConfig)
+    assert theirs.architecture == ours.architecture
+    b = batch()
+    with torch.no_grad():
+        out, layers = theirs(b), ours.joint(b)
+    assert torch.equal(out.multimodal_states[-1], layers[-1])
+    assert torch.equal(out.itm_logits, ours.itm_logits(layers[-1]))
+    assert torch.equal(out.logits, ours.entailment_logits(layers[-1]))
+    assert out.attentions is None
+
+
+def test_save_pretrained_takes_everything_along(folder: Path, tmp_path: Path) -> None:
+    model = AutoModel.from_pretrained(folder)
+    model.save_pretrained(tmp_path / "copy")
+    for name in ("phrases.json", "inputs.json", "README.md", "tokenizer/vocab.txt"):
+        assert (tmp_path / "copy" / name).read_bytes() == (folder / name).read_bytes()
+    again = directory.load(tmp_path / "copy")
+    assert again.architecture == model.architecture
+    for key, value in directory.load(folder).state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+
+
+def test_attention_maps_are_those_of_the_forward_pass() -> None:
+    """Rows sum to one over valid keys; with them and the values, the layer's output is the forward pass's."""
+    torch.manual_seed(1)
+    model, b = Mvptr(architecture()).eval(), batch(pad=2)
+    maps = model.attention_maps(b)
+    assert {k: len(v) for k, v in maps.items()} == {"text": 2, "visual": 2, "multimodal": 2}
+    masks = {"text": b.text_mask_BL, "visual": torch.cat([b.tag_mask_BT, b.region_mask_BR], 1)}
+    masks["multimodal"] = torch.cat([b.text_mask_BL, b.region_mask_BR], 1)
+    for name, layers in maps.items():
+        for weights in layers:
+            length = masks[name].shape[1]
+            assert weights.shape == (3, 2, length, length)
+            torch.testing.assert_close(weights.sum(-1), torch.ones(3, 2, length))
+            assert weights.masked_fill(masks[name][:, None, None], 0).abs().max() == 0
+    block = model.text_encoder.layers[0]
+    assert isinstance(block, Layer)
+    layer = block.attention
+    with torch.no_grad():
+        x = model._embed(b.text_ids_BL, 0)
+        mixed = (maps["text"][0] @ layer._split(layer.value(x))).transpose(1, 2).flatten(2)
+        torch.testing.assert_close(layer.norm(x + layer.output(mixed)), layer(x, b.text_mask_BL), rtol=1e-5, atol=1e-6)
+
+
+def test_merged_attention_reads_everything_in_one_sequence() -> None:
+    torch.manual_seed(2)
+    one = architecture().model_copy(update={"fusion": "merged", "text_layers": 0, "visual_layers": 0})
+    model, b = Mvptr(one).eval(), batch()
+    states = model.joint(b)
+    assert states[-1].shape[1] == b.text_ids_BL.shape[1] + b.regions_BRF.shape[1] + b.tag_ids_BT.shape[1]
+    changed = batch()
+    changed.tag_ids_BT = (changed.tag_ids_BT + 1) % 25 + 5
+    assert not torch.allclose(model.joint(changed)[-1][:, 0], states[-1][:, 0])
+    with pytest.raises(ValueError, match="set text_layers and visual_layers to 0"):
+        Mvptr(one.model_copy(update={"text_layers": 1}))

@@ -1,0 +1,85 @@
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vlp.data.tables import write_table
+from vlp.errors import InputError
+from vlp.metrics.evaluation import Measure, evaluate
+
+
+def _rows(**over: Any) -> list[dict[str, Any]]:
+    """Two images, one caption each, both kept for both."""
+    rows = []
+    for direction, queries, candidates in (("i2t", ("A", "B"), ("a", "b")), ("t2i", ("a", "b"), ("A", "B"))):
+        for query in queries:
+            for candidate in candidates:
+                right = query.lower() == candidate.lower()
+                row = {"direction": direction, "query_id": query, "candidate_id": candidate, "positive": right}
+                rows.append({**row, "coarse": float(right), "score": float(right)})
+    rows[0] |= over
+    return rows
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    captions = [{"caption_id": c.lower(), "image_id": c, "text": c, "split": "test"} for c in "AB"]
+    write_table(tmp_path, "captions", captions)
+    return tmp_path
+
+
+def _retrieval(tables: Path, rows: list[dict[str, Any]], metadata: dict[str, str] | None = None) -> dict[str, Measure]:
+    path = tables / "retrieval.parquet"
+    pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata(metadata), path)
+    return {m.metric: m for m in evaluate("retrieval", path, tables)}
+
+
+def test_retrieval_measures_name_their_protocol(tables: Path) -> None:
+    counts = {"num_texts": "2", "num_images": "2"}
+    found = _retrieval(tables, [r for r in _rows() if r["positive"]], counts)
+    assert found["RSUM"].value == 600 and found["RSUM"].protocol == "re-ranked k_c=1 k_i=1"
+    assert found["Uni-TR@1"].protocol == "unimodal" and found["Uni-TR@1"].chance == 50
+    assert _retrieval(tables, _rows(), counts)["RSUM"].protocol == "exhaustive"
+    merged = _retrieval(tables, _rows(), counts | {"no_coarse": "merged attention"})
+    assert merged.keys() == {"RSUM", *(f"{d}@{k}" for d in ("TR", "IR") for k in (1, 5, 10))}
+
+
+@pytest.mark.parametrize(
+    ("over", "problem"),
+    [
+        ({"score": float("nan")}, "row query A: a score is not a finite number"),
+        ({"direction": "t2i", "query_id": "z", "candidate_id": "A"}, "row z: the captions table does not know"),
+    ],
+)
+def test_bad_rows_are_named(tables: Path, over: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        _retrieval(tables, _rows(**over))
+
+
+def test_a_query_that_is_missing_is_no_small_matter(tables: Path) -> None:
+    with pytest.raises(InputError, match="2 i2t queries, where num_images is 3"):
+        _retrieval(tables, _rows(), {"num_images": "3"})
+
+
+def test_empty_predictions_are_refused(tables: Path) -> None:
+    with pytest.raises(InputError, match="holds no row"):
+        pq.write_table(pa.Table.from_pylist(_rows()).slice(0, 0), tables / "retrieval.parquet")
+        evaluate("retrieval", tables / "retrieval.parquet", tables)
+
+
+def test_grounding_without_a_store_has_no_prior_and_no_merged_chance(tmp_path: Path) -> None:
+    box = [0.0, 0.0, 10.0, 10.0]
+    row = {"phrase_id": "p", "image_id": "A", "phrase_type": "people", "box": box, "boxes": [box], "num_regions": 5}
+    rows = [
+        {**row, "covered": True, "random_hit": 0.2},
+        {**row, "phrase_id": "q", "boxes": [], "covered": False, "random_hit": 0.0},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "grounding.parquet")
+    found = {(m.protocol, m.metric): m for m in evaluate("grounding", tmp_path / "grounding.parquet", tmp_path)}
+    whole = found["IoU > 0.5, any box", "accuracy"]
+    assert (whole.value, whole.chance, whole.n, whole.blind) == (100, 20, 1, None)
+    assert found["IoU > 0.5, merged box", "accuracy"].chance is None
+    assert found["left out", "phrases without box"].value == 1
+    assert not any("prior" in metric for _, metric in found)

@@ -1,0 +1,259 @@
+"""Corpus and region store -> batches: everything is tokenised already, this only gathers, caps, masks and pads."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from vlp.batching.order import MASK, NOISE, generator
+from vlp.config.model import Masking
+from vlp.config.phrases import Lengths
+from vlp.errors import InputError
+from vlp.methods.mvptr.batch import Batch, Targets
+from vlp.methods.mvptr.masking import mask_tags, mask_text
+
+if TYPE_CHECKING:
+    from vlp.phrases.corpus import Corpus, TextSet
+    from vlp.regions.store import RegionStore, TagSource
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Special ids and rows of the joint table: word pieces first, phrases after them."""
+
+    cls: int
+    sep: int
+    mask: int
+    pad: int
+    word_rows: int
+    phrase_rows: int
+    word_choices: np.ndarray
+    """Ids a masked word may be replaced by: all but the special ones."""
+
+    @classmethod
+    def of(cls, tokenizer: Path, rows: int) -> Vocabulary:
+        """From `tokenizer.json` and the rows of the joint table; transformers would take a second to import."""
+        from tokenizers import Tokenizer
+
+        t = Tokenizer.from_file(str(tokenizer))
+        special: dict[str, int] = {}
+        for name in ("[CLS]", "[SEP]", "[MASK]", "[PAD]", "[UNK]"):
+            number = t.token_to_id(name)
+            if number is None:
+                raise InputError(tokenizer, f"lacks BERT's special token {name}.", "Name a BERT tokenizer.")
+            special[name] = number
+        words = t.get_vocab_size()
+        return cls(
+            cls=special["[CLS]"],
+            sep=special["[SEP]"],
+            mask=special["[MASK]"],
+            pad=special["[PAD]"],
+            word_rows=words,
+            phrase_rows=max(rows - words, 0),
+            word_choices=np.setdiff1d(np.arange(words), list(special.values())),
+        )
+
+
+@dataclass(frozen=True)
+class Example:
+    """One text with one image, capped; no specials, no padding."""
+
+    words: np.ndarray
+    phrases: np.ndarray
+    phrase_words: np.ndarray
+    tags: np.ndarray
+    tag_of_piece: np.ndarray
+    regions: np.ndarray
+
+
+class Collator:
+    """Makes the batches of one text set. Picklable parts only; reading has no lock."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        texts: TextSet,
+        store: RegionStore,
+        vocabulary: Vocabulary,
+        lengths: Lengths,
+        use_phrases: bool = True,
+        use_tags: bool = True,
+        tag_source: TagSource = "detector",
+    ) -> None:
+        self.corpus, self.texts, self.store = corpus, texts, store
+        self.vocabulary, self.lengths = vocabulary, lengths
+        self.use_phrases, self.use_tags = use_phrases, use_tags
+        self.tag_source: TagSource = tag_source
+
+    def example(self, text: int, image_id: str) -> Example:
+        """Caps that hold: words and tags count [CLS] and [SEP] in; only whole tags; regions best first."""
+        words, phrases, pairs = self.text(text)
+        return Example(words, phrases, pairs, *self.tags(image_id), self.regions(image_id))
+
+    def text_lengths(self, texts: np.ndarray) -> np.ndarray:
+        """Words and phrases of each text, capped, without [CLS] and [SEP]."""
+        cap = self.lengths
+        words, phrases = self.texts.sizes()
+        phrases = np.minimum(phrases, cap.phrases if self.use_phrases else 0)
+        return (np.minimum(words, cap.words - 2) + phrases)[texts]
+
+    def text(self, text: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        words = self.texts.tokens(text)[: self.lengths.words - 2].astype(np.int64)
+        if not self.use_phrases:
+            return words, np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
+        phrases = self.texts.phrases(text)[: self.lengths.phrases].astype(np.int64)
+        return words, phrases, self.texts.phrase_words(text)
+
+    def tags(self, image_id: str) -> tuple[np.ndarray, np.ndarray]:
+        kept, room = [], self.lengths.tags - 2
+        for pieces in self.corpus.tags(image_id, self.tag_source) if self.use_tags else []:
+            if len(pieces) > room:
+                break
+            kept.append(pieces)
+            room -= len(pieces)
+        if not kept:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return np.concatenate(kept).astype(np.int64), np.repeat(np.arange(len(kept)), [len(p) for p in kept])
+
+    def regions(self, image_id: str) -> np.ndarray:
+        """[R, D+6] float32, best first. Raises InputError: the image has none, and nothing could be attended to."""
+        found = self.store.regions(image_id, limit=self.lengths.regions)
+        if not len(found):
+            remedy = "Extract its regions again, or leave the image out of the tables."
+            where = getattr(self.store, "path", "the picture")  # inference has a store of one image, which is no file
+            raise InputError(where, "the image has no regions.", remedy, row=image_id)
+        return np.concatenate([found.features.astype(np.float32), found.geometry], 1)
+
+    def __call__(self, texts: np.ndarray, image_ids: list[str]) -> Batch:
+        """The clean batch of texts[i] with image_ids[i]."""
+        examples = [self.example(int(t), i) for t, i in zip(texts, image_ids, strict=True)]
+        return self._pad(examples, texts, image_ids, [None] * len(examples), [None] * len(examples))
+
+    def masked(
+        self,
+        texts: np.ndarray,
+        image_ids: list[str],
+        rates: Masking,
+        seed: int,
+        step: int,
+        rows: slice,
+        global_size: int,
+    ) -> Batch:
+        """The masked batch; masks depend on (seed, step, place in the global batch), not on how ranks share it.
+
+        Args:
+            rows: places of these samples in the global batch of `global_size`.
+        """
+        v, cap = self.vocabulary, self.lengths
+        width = cap.words + cap.phrases + 2 * cap.tags
+        uniform = generator(seed, MASK, step).random((global_size, 3, width), dtype=np.float32)[rows]
+        examples, text_targets, tag_targets = [], [], []
+        for text, image_id, u in zip(texts, image_ids, uniform, strict=True):
+            e = self.example(int(text), image_id)
+            n = cap.words + cap.phrases
+            words, phrases, word_targets, phrase_targets = mask_text(
+                e.words,
+                e.phrases,
+                e.phrase_words,
+                u[:, :n],
+                rates,
+                v.mask,
+                v.word_choices,
+                (v.word_rows, v.word_rows + v.phrase_rows),
+            )
+            tags, is_target = mask_tags(e.tags, e.tag_of_piece, u[:, n:], rates.tags, v.mask, v.word_choices)
+            text_targets.append((word_targets, e.words[word_targets], phrase_targets, e.phrases[phrase_targets]))
+            at = np.flatnonzero(is_target)
+            tag_targets.append((at, e.tags[at], e.tag_of_piece[at]))
+            examples.append(Example(words, phrases, e.phrase_words, tags, e.tag_of_piece, e.regions))
+        return self._pad(examples, texts, image_ids, text_targets, tag_targets)
+
+    def _pad(self, examples: list[Example], texts, image_ids, text_targets, tag_targets) -> Batch:
+        v, size = self.vocabulary, len(examples)
+        lengths = [len(e.words) + len(e.phrases) + 2 for e in examples]
+        tag_lengths = [len(e.tags) + 2 for e in examples]
+        num_regions = max(1, *(len(e.regions) for e in examples))
+        text = np.full((size, max(lengths)), v.pad, np.int64)
+        tags = np.full((size, max(tag_lengths)), v.pad, np.int64)
+        regions = np.zeros((size, num_regions, self.store.feature_size + 6), np.float32)
+        phrases = np.zeros((size, max(1, *(len(e.phrases) for e in examples))), np.int64)
+        for b, e in enumerate(examples):
+            n, m, k = len(e.words), len(e.phrases), len(e.tags)
+            text[b, 0], text[b, 1 : n + 1], text[b, n + 1 : n + m + 1] = v.cls, e.words, e.phrases
+            text[b, n + m + 1] = v.sep
+            tags[b, 0], tags[b, 1 : k + 1], tags[b, k + 1] = v.cls, e.tags, v.sep
+            regions[b, : len(e.regions)] = e.regions
+            phrases[b, :m] = np.arange(n + 1, n + m + 1)
+        batch = Batch(
+            text_ids_BL=torch.from_numpy(text),
+            text_mask_BL=_valid(lengths, text.shape[1]),
+            tag_ids_BT=torch.from_numpy(tags),
+            tag_mask_BT=_valid(tag_lengths, tags.shape[1]),
+            regions_BRF=torch.from_numpy(regions),
+            region_mask_BR=_valid([len(e.regions) for e in examples], num_regions),
+            phrase_positions_BP=torch.from_numpy(phrases),
+            phrase_mask_BP=torch.from_numpy(phrases > 0),
+            image_B=torch.tensor([self.store.index(i) for i in image_ids]),
+            text_B=torch.tensor([text_number(self.texts.tokens(int(t))) for t in texts]),
+            matchable_B=self._matchable(texts),
+        )
+        if text_targets[0] is not None:
+            batch.words = _targets([(t[0] + 1, t[1], t[0]) for t in text_targets])
+            both = zip(text_targets, examples, strict=True)
+            parts = [(t[2] + len(e.words) + 1, t[3] - v.word_rows, t[2]) for t, e in both]
+            batch.phrases = _targets(parts)
+            batch.tags = _targets([(at + 1, labels, tag) for at, labels, tag in tag_targets])
+        return batch
+
+    def _matchable(self, texts: np.ndarray) -> torch.Tensor | None:
+        """A text set with texts that describe no image says so: `matchable`, one flag for each text."""
+        flags = getattr(self.texts, "matchable", None)
+        return None if flags is None else torch.from_numpy(np.asarray(flags, bool)[np.asarray(texts, np.int64)])
+
+
+def text_number(tokens: np.ndarray) -> int:
+    """Equal texts get equal numbers, on every rank: 63 bits of a digest of the word pieces."""
+    return int.from_bytes(hashlib.blake2b(tokens.tobytes(), digest_size=8).digest(), "little") >> 1
+
+
+def add_negative_noise(
+    batch: Batch, seed: int, step: int, part: int, hardness: float = 1.0, group: int | None = None
+) -> Batch:
+    """Noise for drawing hard negatives and the half whose image is replaced, from counters.
+
+    Args:
+        part: number of this micro-batch among those of the global batch.
+        group: negatives are drawn within groups of so many consecutive places, and so is the replaced half; then
+            nothing depends on how the global batch is shared. It divides the size. None: the micro-batch is one group.
+    """
+    batch.hardness = torch.tensor(hardness)
+    size = len(batch)
+    group = group or size
+    gumbel, replace = np.full((2, size, size), -np.inf, np.float32), np.zeros(size, bool)
+    for begin in range(0, size, group):
+        g = generator(seed, NOISE, step, (part * size + begin) // group)
+        own = slice(begin, begin + group)
+        uniform = g.random((2, group, group)).clip(1e-12, 1 - 1e-12)
+        gumbel[:, own, own] = -np.log(-np.log(uniform))
+        replace[begin + g.permutation(group)[: (group + 1) // 2]] = True
+    batch.gumbel_2BG, batch.replace_image_B = torch.from_numpy(gumbel), torch.from_numpy(replace)
+    return batch
+
+
+def _valid(lengths: list[int], width: int) -> torch.Tensor:
+    return torch.from_numpy(np.arange(width) < np.array(lengths)[:, None])
+
+
+def _targets(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Targets:
+    """parts[b] = (positions, labels, concept within the sample)."""
+    sample = np.repeat(np.arange(len(parts)), [len(p[0]) for p in parts])
+    position, label, concept = (np.concatenate([p[i] for p in parts]).astype(np.int64) for i in range(3))
+    if len(concept):
+        new = np.append(True, (np.diff(sample) != 0) | (np.diff(concept) != 0))
+        concept = np.cumsum(new) - 1
+    return Targets(*(torch.from_numpy(np.asarray(x, np.int64)) for x in (sample, position, label, concept)))

@@ -1,0 +1,44 @@
+"""Predictions of any task: an artefact from which every metric can be recomputed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlp.batching.inputs import Inputs, Paths
+from vlp.config import Experiment
+from vlp.models import directory
+from vlp.tasks import make
+from vlp.tasks.base import check_fits, check_unseen
+
+
+def predict(
+    experiment: Experiment, task: str, variant: str, split: str, paths: Paths, model_dir: Path, out: Path
+) -> dict[str, Any]:
+    """Write the predictions of a model on a split; returns what is worth logging."""
+    import pyarrow.parquet as pq
+
+    from vlp.files import atomic, read_json
+    from vlp.metrics.grounding import readings_of
+
+    torch.set_num_threads(experiment.launch.cpu_threads)
+    inputs = Inputs(experiment, paths)
+    job = make(task, inputs, variant)
+    model = directory.load(model_dir).float().eval()
+    check_fits(model, inputs, model_dir)
+    if variant != "pretrained":
+        job.adopt(read_json(model_dir / "inputs.json"))
+    if split == "test":
+        check_unseen(job, model_dir)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    found: dict[str, Any] = {}
+    table = job.predict(model, split)
+    if readings := readings_of(table):
+        found["reading"] = readings[0]
+    made = {"checkpoint_sha256": directory.digest(model_dir), "seed": str(experiment.seed)}
+    metadata = {**(table.schema.metadata or {}), **made}
+    with atomic(out) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary)
+    return {**found, "rows": table.num_rows}
