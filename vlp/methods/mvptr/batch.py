@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from vlp.batching import batch as batching
+
 
 @dataclass
-class Batch:
+class Batch(batching.Batch):
     """B samples; L text positions, T tag positions, R regions, F = D + 6 region numbers, P phrases.
 
     Text is `[CLS] words phrases [SEP] pad`, tags `[CLS] tags [SEP] pad`; masks are True at valid positions.
@@ -55,19 +54,6 @@ class Batch:
 
     def __len__(self) -> int:
         return self.text_ids_BL.shape[0]
-
-    def to(self, device: torch.device | str) -> Batch:
-        return self._each(lambda value: value.to(device, non_blocking=True))
-
-    def pin_memory(self) -> Batch:
-        return self._each(lambda value: value.pin_memory())
-
-    def _each(self, change: Callable[[Any], Any]) -> Batch:
-        changed: dict[str, Any] = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            changed[field.name] = None if value is None else change(value)
-        return Batch(**changed)
 
 
 @dataclass

@@ -1,0 +1,51 @@
+"""Which methods there are, and the schema of each: found by name, so that this room knows none of them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vlp.config.experiment import Experiment
+
+DEFAULT = "mvptr"
+HOME = "vlp.methods"
+GROUP = "vlp.methods"
+"""Entry points by which an installed package offers a method under a short name."""
+
+
+def names() -> list[str]:
+    """The methods of this package, then those that installed packages offer."""
+    folder = Path(__file__).parents[1] / "methods"
+    own = sorted(p.parent.name for p in folder.glob("*/method.py"))
+    return own + sorted({point.name for point in entry_points(group=GROUP)} - set(own))
+
+
+def package_of(name: str) -> str:
+    """The package of a method: of `vlp.methods`, of an entry point, or `name` itself where it has a dot.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    points = {point.name: point.value for point in entry_points(group=GROUP)}
+    package = name if "." in name else points.get(name, f"{HOME}.{name}")
+    try:
+        found = importlib.util.find_spec(f"{package}.config") is not None
+    except ModuleNotFoundError:
+        found = False
+    if not found:
+        raise ConfigError(
+            f"model.method: {name!r} is no method; there are {', '.join(names())}, or name a package that holds "
+            "config.py and method.py"
+        )
+    return package
+
+
+def schema(name: str) -> type[Experiment]:
+    """The class of a method's experiments. Raises ConfigError: there is no such method."""
+    return importlib.import_module(f"{package_of(name)}.config").Experiment

@@ -1,0 +1,161 @@
+"""What a method is to the rest of the house: small capabilities that training, tasks, inference and report call.
+
+What rules must know without torch stands in the method's `Experiment` (`vlp/config/experiment.py`): its stages, what it
+needs, which tasks a pre-trained model answers without fine-tuning.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from vlp.batching.batch import Batch
+    from vlp.batching.draw import Draw
+    from vlp.batching.inputs import Inputs
+    from vlp.phrases.corpus import TextSet
+    from vlp.training.probe import Probe
+
+
+class Reader(Protocol):
+    """Makes the batches of a method from corpus, tables and stores."""
+
+    @property
+    def texts(self) -> TextSet:
+        """The text set whose rows it reads."""
+        ...
+
+    def sizes(self, rows: np.ndarray) -> np.ndarray:
+        """Length of each text: samples of similar length share a batch."""
+        ...
+
+    def batch(self, rows: np.ndarray, images: Sequence[str], draw: Draw | None = None) -> Batch:
+        """Texts `rows` with the images `images`: as they are, or, with `draw`, as a step of training sees them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage of pre-training trains."""
+
+    step: nn.Module
+    """A `StepModule` (`vlp/training/base.py`)."""
+    reader: Reader
+
+
+class Side(ABC):
+    """A method's side of one task: its head, its loss, its batches. The capability says how it predicts.
+
+    `task` (`vlp/tasks/base.py`) is the other side: samples, exchange of images, targets, tables of predictions.
+    """
+
+    @abstractmethod
+    def new(self, init: Path | None) -> nn.Module:
+        """The model at the start of a fine-tuning, its head initialised: from a model directory, or from scratch."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> nn.Module:
+        """A fine-tuned model; for a `zero_shot` task also a pre-trained one. Takes over what its `inputs.json` says."""
+
+    @abstractmethod
+    def step(self, model: nn.Module) -> nn.Module:
+        """The `StepModule` of fine-tuning."""
+
+    @abstractmethod
+    def batch(self, rows: np.ndarray, images: Sequence[str], draw: Draw | None = None) -> Batch:
+        """With `draw` a batch of fine-tuning, with its targets; else one to predict from."""
+
+    def describe(self, model: nn.Module) -> dict[str, Any]:
+        """What `inputs.json` of the fine-tuned model says of the task."""
+        return {}
+
+
+class Scorer(Protocol):
+    """Images and texts of a split, encoded once."""
+
+    coarse_IS: np.ndarray | None
+    """[images, texts] float32, higher is better: what orders candidates cheaply; None: nothing does."""
+
+    def match(self, pairs_N2: np.ndarray) -> np.ndarray:
+        """Match score [N] float32 of (image, text) pairs, higher is better."""
+        ...
+
+
+class Retriever(Side):
+    @abstractmethod
+    def scorer(self, model: nn.Module, rows: np.ndarray, images: Sequence[str]) -> Scorer: ...
+
+
+class Classifier(Side):
+    @abstractmethod
+    def scores(self, model: nn.Module, batch: Batch) -> Tensor:
+        """[B,A]: logits of the task's answers or classes; the highest is the prediction."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The boxes that a model gives a phrase, best first."""
+
+    boxes_K4: np.ndarray
+    """xyxy, pixels of the original image, float32; K >= 1."""
+    candidates_R4: np.ndarray | None
+    """The regions that it chose from; None: it gives boxes of its own."""
+
+
+class Grounder(Side):
+    def readings(self, model: nn.Module) -> list[str]:
+        """Ways to read a phrase off the states; several are compared on val, the trained one stands first."""
+        return [""]
+
+    @abstractmethod
+    def boxes(
+        self, model: nn.Module, rows: np.ndarray, images: Sequence[str], readings: Sequence[str]
+    ) -> list[list[list[Ranked]]]:
+        """[row][phrase][reading] of these texts with these images."""
+
+
+class Method(ABC):
+    """A way to pre-train and fine-tune. One object a method; it holds no state."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """As the paper writes it."""
+    companions: ClassVar[tuple[str, ...]] = ()
+    """Files and folders of its model directories beside config, weights and `inputs.json`."""
+    tasks: ClassVar[Mapping[str, type[Side]]]
+    """Its side of each task that it can do."""
+
+    # -- models -------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def new_model(self, inputs: Inputs) -> nn.Module:
+        """A model before the first stage."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> nn.Module:
+        """The model of a directory.
+
+        Raises:
+            InputError: a tensor is missing, unexpected or of another shape; each is named.
+        """
+
+    @abstractmethod
+    def check_fits(self, model: nn.Module, inputs: Inputs, folder: Path) -> None:
+        """Raises InputError: the model of `folder` reads other features, or has another vocabulary, than `inputs`."""
+
+    @abstractmethod
+    def describe(self, inputs: Inputs) -> dict[str, Any]:
+        """`inputs.json` of a model directory, but for what the training adds."""
+
+    # -- training -----------------------------------------------------------------------------------------------
+    @abstractmethod
+    def stage(self, name: str, model: nn.Module, inputs: Inputs) -> Work: ...
+
+    def probe(self, name: str, model: nn.Module, inputs: Inputs) -> Probe | None:
+        """What a stage is asked on the way; None: nothing."""
+        return None
