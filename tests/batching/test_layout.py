@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.batching.draws import draw
 from tests.objectives.batches import batch
 from vlp.batching.order import Layout
 from vlp.methods.mvptr.reader import add_negative_noise
@@ -30,11 +31,11 @@ def test_two_ranks_draw_what_one_does_in_two_steps(world: int, accumulation: int
 
 @given(st.sampled_from([2, 4, 6, 12]), st.integers(0, 20))
 def test_noise_within_groups_depends_on_places_alone(micro: int, step: int) -> None:
-    whole = add_negative_noise(batch(12), 7, step, 0, group=2)
+    whole = add_negative_noise(batch(12), draw(12, 7, step), group=2)
     assert whole.gumbel_2BG is not None and whole.replace_image_B is not None
     for part in range(12 // micro):
         own = slice(part * micro, (part + 1) * micro)
-        some = add_negative_noise(batch(micro), 7, step, part, group=2)
+        some = add_negative_noise(batch(micro), draw(micro, 7, step, part), group=2)
         assert some.gumbel_2BG is not None and some.replace_image_B is not None
         assert torch.equal(some.gumbel_2BG, whole.gumbel_2BG[:, own, own])
         assert torch.equal(some.replace_image_B, whole.replace_image_B[own])
@@ -44,5 +45,5 @@ def test_noise_within_groups_depends_on_places_alone(micro: int, step: int) -> N
 
 
 def test_micro_batches_of_one_step_draw_differently() -> None:
-    first, second = (add_negative_noise(batch(4), 7, 0, part).gumbel_2BG for part in (0, 1))
+    first, second = (add_negative_noise(batch(4), draw(4, 7, 0, part)).gumbel_2BG for part in (0, 1))
     assert first is not None and second is not None and not torch.equal(first, second)

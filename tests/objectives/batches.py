@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tests.batching.draws import draw
 from tests.methods.mvptr.tiny import architecture
 from vlp.methods.mvptr.batch import Batch, Targets
 from vlp.methods.mvptr.model import Mvptr
@@ -73,7 +74,7 @@ def batch(size: int = 6, seed: int = 0, phrases: int | None = None) -> Batch:
         phrases=targets(wanted["phrases"]),
         tags=targets(wanted["tags"]),
     )
-    return add_negative_noise(made, seed, 0, 0)
+    return add_negative_noise(made, draw(size, seed))
 
 
 def targets(rows: list[tuple[int, int, int, int]]) -> Targets:

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from tests.batching.draws import draw
 from tests.objectives.batches import batch, model, share
 from vlp.batching.order import Layout
 from vlp.config.training import Optimisation
@@ -83,7 +84,9 @@ def engine_result(case: Case) -> Result:
     o = Optimisation(epochs=1, batch_size=SIZE, learning_rate=1e-3, accumulation=case.accumulation)
     engine = in_double(initialise(step, o))
     parts = layout.own(rank)
-    batches = [add_negative_noise(share(whole_batch(), layout.places(part)), 0, 0, part) for part in parts]
+    batches = [
+        add_negative_noise(share(whole_batch(), layout.places(part)), draw(layout.micro, part=part)) for part in parts
+    ]
     targets = counts.over_ranks(counts.own(step, batches), torch.device("cpu"))
     cached = cache(step, batches, layout, rank, lambda part: None) if case.embedding_cache else []
     totals = dict.fromkeys(targets, torch.zeros((), dtype=torch.float64))

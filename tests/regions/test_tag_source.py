@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.batching.draws import draw
 from tests.training.tiny_run import experiment, paths
 from vlp.batching.inputs import Inputs, Paths
 from vlp.config import Experiment
@@ -60,8 +61,8 @@ def test_pretraining_reads_the_annotation_where_there_is_one(annotated: Paths) -
     assert _words(detector, "t/00").split() == RegionStore(annotated.regions).tags("t/00")
     assert _words(truth, "t/01") == _words(detector, "t/01")  # not annotated
     o = experiment().pretraining.stage2
-    source = CaptionPairs(truth.collator("captions"), experiment().masking, 0, o)
-    batch = source.batch(np.array([0]), slice(0, 1), 1, 0, 0)
+    source = CaptionPairs(truth.collator("captions"), experiment().masking, o)
+    batch = source.batch(np.array([0]), draw(1))
     assert batch.tag_mask_BT.sum() == 3  # [CLS] moon [SEP]
 
 

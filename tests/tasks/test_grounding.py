@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from tests.batching.draws import draw
 from tests.tasks import lab as making
 from vlp.batching.inputs import Inputs, Paths
 from vlp.data.tables import read_table, write_table
@@ -141,7 +142,7 @@ def test_referring_tells_its_test_sets_apart_and_takes_a_half(lab: Paths, start:
 
 def test_a_referring_expression_is_read_from_its_cls_state(lab: Paths) -> None:
     task = make("referring", Inputs(making.experiment(referring={}), lab), "full")
-    batch = task.train_batch(task.rows("train"), 0, 0)
+    batch = task.train_batch(task.rows("train"), draw(1))
     assert batch.span_mask_BGL is not None and batch.iou_BGR is not None
     assert batch.span_mask_BGL.shape[1] == 1 and batch.span_mask_BGL.sum() == len(batch)
     assert batch.span_mask_BGL[:, 0, 0].all()

@@ -13,6 +13,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from tests.batching.draws import draw
 from tests.tasks.lab import experiment as lab_experiment
 from tests.training.tiny_run import experiment, paths
 from vlp.batching.inputs import Inputs, Paths
@@ -107,7 +108,7 @@ def test_the_target_is_the_best_overlap_with_one_of_the_boxes() -> None:
         lengths=SimpleNamespace(regions=3),
         inputs=SimpleNamespace(store=SimpleNamespace(regions=lambda image, limit: SimpleNamespace(boxes=boxes))),
     )
-    made = task.train_batch(np.array([0]), 0, 0)
+    made = task.train_batch(np.array([0]), draw(1))
     assert made.iou_BGR[0, 0].tolist() == pytest.approx([1.0, 0.5, 0.0])
     assert made.grounded_BG.tolist() == [[True, False]]
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.batching.draws import draw
 from tests.objectives.batches import batch, model
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.model import Mvptr
@@ -40,7 +41,7 @@ def test_of_pretraining(size: int, seed: int, questions: bool, wpg_negatives) ->
 
 
 def test_of_groups_of_negatives() -> None:
-    b = add_negative_noise(batch(6), 0, 0, 0, group=2)
+    b = add_negative_noise(batch(6), draw(6), group=2)
     b.image_B[1] = b.image_B[0]  # these two have no negative in their group
     step = PretrainingStep(model(), ALL)
     same(step, b)

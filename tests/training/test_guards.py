@@ -28,9 +28,9 @@ class Injecting(CaptionPairs):
     bad: dict[int, int] = {}
     """Number of the global batch -> the micro-batch whose first sample is spoilt."""
 
-    def batch(self, indices, places, global_size, step, part) -> Batch:
-        made = super().batch(indices, places, global_size, step, part)
-        if self.bad.get(step) == part:
+    def batch(self, indices, draw) -> Batch:
+        made = super().batch(indices, draw)
+        if self.bad.get(draw.step) == draw.part:
             made.regions_BRF[0, 0, 0] = torch.inf
         return made
 
@@ -41,7 +41,7 @@ def spoilt(folder: Path, inputs: Path, settings: dict) -> None:
     e = experiment(**settings)
     read_from, o = Inputs(e, paths(inputs)), e.pretraining.stage1
     assert o is not None
-    source = Injecting(read_from.collator("captions"), e.masking, 5, o)
+    source = Injecting(read_from.collator("captions"), e.masking, o)
     source.bad = bad
     model = new_model(read_from)
     train(PretrainingStep(model, o.losses), model, source, o, folder / "run", 5, "f")
@@ -141,9 +141,9 @@ class Exploding(PretrainingStep):
 class Noting(CaptionPairs):
     asked: list[int]
 
-    def batch(self, indices, places, global_size, step, part) -> Batch:
-        self.asked.append(step)
-        return super().batch(indices, places, global_size, step, part)
+    def batch(self, indices, draw) -> Batch:
+        self.asked.append(draw.step)
+        return super().batch(indices, draw)
 
 
 def test_a_spike_goes_back_and_leaves_out_its_batches(
@@ -152,7 +152,7 @@ def test_a_spike_goes_back_and_leaves_out_its_batches(
     e = experiment(epochs=6, spike_factor=3.0, checkpoint_steps=10)
     inputs, o = Inputs(e, paths(tiny_inputs)), e.pretraining.stage1
     assert o is not None
-    source = Noting(inputs.collator("captions"), e.masking, 5, o)
+    source = Noting(inputs.collator("captions"), e.masking, o)
     source.asked = []
     model = new_model(inputs)
     with as_rank(0, 1, tmp_path / "rendezvous"):
@@ -183,7 +183,7 @@ def test_training_passes_the_remedy_on(tiny_inputs: Path, tmp_path: Path) -> Non
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     model = new_model(inputs)
-    source = CaptionPairs(inputs.collator("captions"), e.masking, 5, o)
+    source = CaptionPairs(inputs.collator("captions"), e.masking, o)
     with (
         as_rank(0, 1, tmp_path / "rendezvous"),
         pytest.raises(VlpError, match=r"out of memory with micro-batches of 8 samples. Set accumulation: 2"),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.batching.draws import draw
 from tests.training.tiny_run import experiment, paths
 from vlp.batching.inputs import Inputs
 from vlp.config.model import Masking
@@ -58,7 +59,7 @@ def model(inputs: Inputs) -> Mvptr:
 def masked(collator: Collator) -> Batch:
     images = [collator.texts.image_ids[int(r)] for r in ROWS]
     rates = Masking(words=0.4, phrases=0.4, tags=0.4)
-    return add_negative_noise(collator.masked(ROWS, images, rates, 1, 0, slice(0, len(ROWS)), len(ROWS)), 1, 0, 0)
+    return add_negative_noise(collator.masked(ROWS, images, rates, draw(len(ROWS), 1)), draw(len(ROWS), 1))
 
 
 def close(one: LossSum, other: LossSum) -> None:
@@ -170,7 +171,7 @@ def test_stage_1_trains_the_unimodal_part_alone(model: Mvptr, masked: Batch, mon
 
 def test_retrieval_is_tuned_by_vsc_and_itm(model: Mvptr, collator: Collator) -> None:
     images = [collator.texts.image_ids[int(r)] for r in ROWS]
-    batch = add_negative_noise(collator(ROWS, images), 1, 0, 0)
+    batch = add_negative_noise(collator(ROWS, images), draw(len(ROWS), 1))
     assert batch.words is None and not (batch.text_ids_BL == collator.vocabulary.mask).any()
     found = RetrievalStep(model)(batch)
     assert set(found) == {"vsc", "itm"}

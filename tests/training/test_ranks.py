@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from tests.training.kills import STEPS, Trainings, losses, newest_step, stage_2
 from tests.training.tiny_run import experiment, paths, weights
+from vlp.batching.draw import Draw
 from vlp.batching.inputs import Inputs
 from vlp.errors import Preempted, VlpError
 from vlp.methods.mvptr.batch import Batch
@@ -33,12 +34,12 @@ class Naming(CaptionPairs):
     path: Path
     until: int
 
-    def batch(self, indices, places, global_size, step, part) -> Batch:
+    def batch(self, indices, draw) -> Batch:
         with self.path.open("a") as f:
-            f.write(f"{step} {part} {' '.join(self.ids(indices))}\n")
-        if (step, part) == (self.until, 0):
+            f.write(f"{draw.step} {draw.part} {' '.join(self.ids(indices))}\n")
+        if (draw.step, draw.part) == (self.until, 0):
             os.kill(os.getpid(), signal.SIGTERM)
-        return super().batch(indices, places, global_size, step, part)
+        return super().batch(indices, draw)
 
 
 def naming(folder: Path, inputs: Path, settings: dict[str, Any]) -> None:
@@ -48,7 +49,7 @@ def naming(folder: Path, inputs: Path, settings: dict[str, Any]) -> None:
     read_from, o = Inputs(e, paths(inputs)), e.pretraining.stage2
     model = new_model(read_from)
     set_dropout(model, 0.0)  # it is drawn for each micro-batch
-    source = Naming(read_from.collator("captions"), e.masking, 5, o)
+    source = Naming(read_from.collator("captions"), e.masking, o)
     source.path, source.until = folder / "samples.txt", until
     try:
         train(PretrainingStep(model, o.losses), model, source, o, folder / "run", 5, "f")
@@ -103,10 +104,10 @@ def partitioned(folder: Path, inputs: Path, settings: dict[str, Any]) -> None:
     until = settings.pop("until", None)
     whole = CaptionPairs.batch
 
-    def batch(self: CaptionPairs, indices: Any, places: slice, size: int, step: int, part: int) -> Batch:
-        if step == until:
+    def batch(self: CaptionPairs, indices: Any, draw: Draw) -> Batch:
+        if draw.step == until:
             os.kill(os.getpid(), signal.SIGTERM)
-        return whole(self, indices, places, size, step, part)
+        return whole(self, indices, draw)
 
     stops = contextlib.nullcontext() if until is None else pytest.raises(Preempted)
     with mock.patch.object(engine, "PERSISTENT", 0), mock.patch.object(CaptionPairs, "batch", batch), stops:

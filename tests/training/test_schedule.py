@@ -7,7 +7,7 @@ from torch import nn
 from tests.methods.mvptr.tiny import architecture
 from vlp.config.training import Optimisation
 from vlp.methods.mvptr.model import Mvptr
-from vlp.training.schedule import hardness, learning_rate, parameter_groups
+from vlp.training.schedule import learning_rate, parameter_groups
 
 
 def options(**changed: float) -> Optimisation:
@@ -21,12 +21,6 @@ def test_rises_for_one_fifth_then_falls_to_zero() -> None:
     assert max(rates) <= 1.0
     assert all(a > b for a, b in itertools.pairwise(rates[20:]))
     assert rates[-1] == pytest.approx(1 / 80)
-
-
-def test_negatives_are_ps_at_once_unless_warmed_up() -> None:
-    assert hardness(options(), 0, 100) == 1.0
-    warmed = [hardness(options(negative_warmup=0.5), s, 100) for s in (0, 25, 50, 99)]
-    assert warmed == [0.0, 0.5, 1.0, 1.0]
 
 
 def test_biases_norms_and_temperature_are_not_decayed() -> None:

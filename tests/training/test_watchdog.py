@@ -20,10 +20,10 @@ from vlp.training.watchdog import EXIT_CODE, Watchdog
 class Sleepy(CaptionPairs):
     """Rank 1 falls asleep when it makes its micro-batch of step 3."""
 
-    def batch(self, indices, places, global_size, step, part):
-        if (step, part) == (3, 1):
+    def batch(self, indices, draw):
+        if (draw.step, draw.part) == (3, 1):
             fall_asleep()
-        return super().batch(indices, places, global_size, step, part)
+        return super().batch(indices, draw)
 
 
 def fall_asleep() -> None:
@@ -35,7 +35,7 @@ def sleepy(folder: Path, inputs: Path, settings: dict) -> None:
     read_from, o = Inputs(e, paths(inputs)), e.pretraining.stage1
     assert o is not None
     model = new_model(read_from)
-    source = Sleepy(read_from.collator("captions"), e.masking, 5, o)
+    source = Sleepy(read_from.collator("captions"), e.masking, o)
     train(PretrainingStep(model, o.losses), model, source, o, folder / "run", 5, "f")
 
 

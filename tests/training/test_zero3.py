@@ -11,6 +11,7 @@ import pytest
 import torch.distributed as dist
 
 from tests.training.kills import Trainings, losses, stage_2
+from vlp.batching.draw import Draw
 from vlp.config.model import Masking
 from vlp.methods.mvptr.batch import Batch
 from vlp.runs.pretrain import CaptionPairs
@@ -32,14 +33,14 @@ def uneven(folder: Path, inputs: Path, settings: dict[str, Any]) -> None:
     """
     whole = CaptionPairs.batch
 
-    def batch(self: CaptionPairs, indices: Any, places: slice, size: int, step: int, part: int) -> Batch:
-        lesser = dist.get_rank() == step // 2 % 2
-        alike, unmasked = (lesser and step % 4 in steps for steps in ((1, 3), (2, 3)))
+    def batch(self: CaptionPairs, indices: Any, draw: Draw) -> Batch:
+        lesser = dist.get_rank() == draw.step // 2 % 2
+        alike, unmasked = (lesser and draw.step % 4 in steps for steps in ((1, 3), (2, 3)))
         by_length = np.argsort(self.lengths, kind="stable")
         indices = np.array([by_length[i % 20 + 20 * (n % 2)] for n, i in enumerate(indices)])
         indices = np.repeat(indices[:1], len(indices)) if alike else indices
         with mock.patch.object(self, "rates", NOTHING if unmasked else self.rates):
-            made = whole(self, indices, places, size, step, part)
+            made = whole(self, indices, draw)
         assert bool(made.text_mask_BL.all()) == alike
         assert made.words is not None and made.tags is not None and len(made.tags.label_M) * unmasked == 0
         return made

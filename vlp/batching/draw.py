@@ -50,6 +50,10 @@ class Draw:
     def of(self, sample: int, stream: int) -> np.random.Generator:
         """Of one sample, the `sample`-th of this micro-batch: it depends on its place in the global batch alone.
 
-        A stream is read by one of `whole`, `rng` and `of`: their first numbers are counted alike.
+        A stream is read by one of `whole`, `rng`, `of` and `of_group`: their first numbers are counted alike.
         """
-        return generator(self.seed, stream, self.step, self.places.start + sample)
+        return self.of_group(sample, 1, stream)
+
+    def of_group(self, sample: int, size: int, stream: int) -> np.random.Generator:
+        """Of the group of `size` consecutive places that the `sample`-th of this micro-batch stands in."""
+        return generator(self.seed, stream, self.step, (self.places.start + sample) // size)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 import torch.distributed as dist
 
+from vlp.batching.draw import Draw
 from vlp.batching.inputs import Inputs, Paths
 from vlp.batching.order import DROPOUT, generator
 from vlp.config import Experiment
@@ -31,7 +32,6 @@ from vlp.regions import carried
 from vlp.training import checkpoint
 from vlp.training.loop import train
 from vlp.training.probe import Probe
-from vlp.training.schedule import hardness, steps
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,9 @@ class Seen:
 class CaptionPairs:
     """Pairs of a train caption and its image, masked."""
 
-    def __init__(
-        self, collator: Collator, rates: Masking, seed: int, o: Optimisation, excluded: Set[str] = frozenset()
-    ) -> None:
+    def __init__(self, collator: Collator, rates: Masking, o: Optimisation, excluded: Set[str] = frozenset()) -> None:
         """`excluded`: images that are left out, with all their texts."""
-        self.collator, self.rates, self.seed, self.optimisation = collator, rates, seed, o
+        self.collator, self.rates, self.optimisation = collator, rates, o
         texts = collator.texts
         kept = [split == "train" and i not in excluded for split, i in zip(texts.splits, texts.image_ids, strict=True)]
         self.rows = np.flatnonzero(kept)
@@ -74,13 +72,11 @@ class CaptionPairs:
     def ids(self, indices: np.ndarray) -> list[str]:
         return [self.collator.texts.ids[t] for t in self.rows[indices]]
 
-    def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, part: int) -> Batch:
+    def batch(self, indices: np.ndarray, draw: Draw) -> Batch:
         texts = self.rows[indices]
         images = [self.collator.texts.image_ids[t] for t in texts]
-        batch = self.collator.masked(texts, images, self.rates, self.seed, step, places, global_size)
-        o = self.optimisation
-        h = hardness(o, step, steps(o, len(self.rows)))
-        return add_negative_noise(batch, self.seed, step, part, h, o.negative_group)
+        batch = self.collator.masked(texts, images, self.rates, draw)
+        return add_negative_noise(batch, draw, self.optimisation.negative_warmup, self.optimisation.negative_group)
 
 
 def new_model(inputs: Inputs) -> Mvptr:
@@ -125,7 +121,7 @@ def pretrain(
     step_module = PretrainingStep(model, o.losses, o.contrast_group, o.wpg_negatives)
     # Streams of the two stages differ, or stage 2 would see stage 1's masks and order again.
     seed = e.seed * 1000 + int(stage[-1])
-    source = CaptionPairs(inputs.collator("captions"), e.masking, seed, o, inputs.excluded)
+    source = CaptionPairs(inputs.collator("captions"), e.masking, o, inputs.excluded)
     start = directory.digest(init) if init is not None else e.model.model_dump_json()
     fingerprint = inputs.fingerprint(
         stage,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
+from vlp.batching.draw import Draw
 from vlp.batching.inputs import Inputs
 from vlp.batching.order import derangement
 from vlp.errors import InputError
@@ -68,8 +69,8 @@ class Task(ABC):
     def step(self, model: Mvptr) -> torch.nn.Module: ...
 
     @abstractmethod
-    def train_batch(self, rows: np.ndarray, step: int, part: int) -> Batch:
-        """The batch of these rows of the text set: micro-batch `part` of the global batch of `step`."""
+    def train_batch(self, rows: np.ndarray, draw: Draw) -> Batch:
+        """The batch of these rows of the text set, as `draw` says."""
 
     @abstractmethod
     def predict(self, model: Mvptr, split: str) -> pa.Table:
@@ -188,8 +189,8 @@ class TrainSamples:
     def ids(self, indices: np.ndarray) -> list[str]:
         return [self.task.collator.texts.ids[int(r)] for r in self.rows[indices]]
 
-    def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, part: int) -> Batch:
-        return self.task.train_batch(self.rows[indices], step, part)
+    def batch(self, indices: np.ndarray, draw: Draw) -> Batch:
+        return self.task.train_batch(self.rows[indices], draw)
 
 
 def device_of(model: torch.nn.Module) -> torch.device:

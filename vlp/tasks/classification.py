@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from vlp.batching.draw import Draw
 from vlp.errors import InputError
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.initialise import set_answer_rows
@@ -105,7 +106,7 @@ class Vqa(Task):
     def _number(self) -> dict[str, int]:
         return {a: i for i, a in enumerate(self.answers)}
 
-    def train_batch(self, rows: np.ndarray, step: int, part: int) -> Batch:
+    def train_batch(self, rows: np.ndarray, draw: Draw) -> Batch:
         from vlp.metrics.vqa import normalise_answer
 
         batch = self.collator(rows, self.image_ids(rows))
@@ -149,7 +150,7 @@ class Entailment(Task):
     def step(self, model: Mvptr) -> torch.nn.Module:
         return EntailmentStep(model)
 
-    def train_batch(self, rows: np.ndarray, step: int, part: int) -> Batch:
+    def train_batch(self, rows: np.ndarray, draw: Draw) -> Batch:
         batch = self.collator(rows, self.image_ids(rows))
         labels = [LABELS.index(self._labels[self.collator.texts.ids[int(r)]]) for r in rows]
         batch.labels_B = torch.tensor(labels)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlp.batching.draw import Draw
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.model import Mvptr
 from vlp.methods.mvptr.reader import Collator
@@ -97,7 +98,7 @@ class Grounding(Task):
         every = [Reading(layer, source) for source in self.sources for layer in layers]
         return sorted(every, key=lambda r: r != self.trained_reading(model))
 
-    def train_batch(self, rows: np.ndarray, step: int, part: int) -> Batch:
+    def train_batch(self, rows: np.ndarray, draw: Draw) -> Batch:
         images = self.image_ids(rows)
         batch = self.collator(rows, images)
         batch.span_mask_BGL = self._spans(rows, batch, self.sources[0])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from vlp.batching.draw import Draw
 from vlp.errors import InputError
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.model import Mvptr
@@ -16,7 +17,6 @@ from vlp.methods.mvptr.reranking import UnimodalCache, best
 from vlp.methods.mvptr.steps import RetrievalStep
 from vlp.metrics.retrieval import KS, NO_COARSE
 from vlp.tasks.base import Task
-from vlp.training.schedule import hardness, steps
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,11 +33,10 @@ class Retrieval(Task):
     def step(self, model: Mvptr) -> torch.nn.Module:
         return RetrievalStep(model, self.config.optimisation.contrast_group)
 
-    def train_batch(self, rows: np.ndarray, step: int, part: int) -> Batch:
+    def train_batch(self, rows: np.ndarray, draw: Draw) -> Batch:
         o = self.config.optimisation
-        h = hardness(o, step, steps(o, len(self.rows("train"))))
         batch = self.collator(rows, self.image_ids(rows))
-        return add_negative_noise(batch, self.seed, step, part, h, o.negative_group)
+        return add_negative_noise(batch, draw, o.negative_warmup, o.negative_group)
 
     def predict(self, model: Mvptr, split: str) -> pa.Table:
         c = self.config

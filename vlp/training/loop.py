@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from vlp.batching.draw import Draw
 from vlp.batching.loader import ahead, early, workers
 from vlp.batching.order import DROPOUT, Layout, generator, grouped_indices
 from vlp.config.training import Optimisation
@@ -24,6 +25,7 @@ from vlp.methods.mvptr.batch import Batch
 from vlp.objectives import LossSum
 from vlp.tracking.journal import Journal
 from vlp.training import counts, universal
+from vlp.training.base import Source
 from vlp.training.best import Best, Selection
 from vlp.training.checkpoint import MANIFEST, TAG, Checkpoints, Found
 from vlp.training.contrast import Cached, Contrasting, cache
@@ -37,24 +39,7 @@ from vlp.training.schedule import learning_rate, steps
 from vlp.training.signals import StopRequest, first_of
 from vlp.training.watchdog import Watchdog
 
-__all__ = ["Selection", "Source", "total_loss", "train"]
-
-
-class Source(Protocol):
-    """Where a run's batches come from: a pure function of the step."""
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Length of each sample's text: samples of similar length share a batch."""
-        ...
-
-    def ids(self, indices: np.ndarray) -> list[str]:
-        """What the samples are called in the tables."""
-        ...
-
-    def batch(self, indices: np.ndarray, places: slice, global_size: int, step: int, part: int) -> Batch:
-        """The samples `indices`: micro-batch `part`, at `places` of the `global_size` of the global batch of `step`."""
-        ...
+__all__ = ["Selection", "total_loss", "train"]
 
 
 def train(
@@ -222,7 +207,8 @@ class Training:
         parts, batches, ids = self.layout.own(self.rank), [], []
         for part in parts:
             places = self.layout.places(part)
-            batches.append(self.source.batch(indices[places], places, self.o.batch_size, number, part))
+            draw = Draw(self.seed, number, places, self.o.batch_size, part, self.total)
+            batches.append(self.source.batch(indices[places], draw))
             ids.append(self.source.ids(indices[places]))
         return Work(number, parts, ids, batches, counts.own(self.module, batches))  # type: ignore[arg-type]
 

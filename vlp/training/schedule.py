@@ -26,12 +26,6 @@ def learning_rate(o: Optimisation, step: int, total: int) -> float:
     return o.learning_rate * (total - step) / max(1, total - warm)
 
 
-def hardness(o: Optimisation, step: int, total: int) -> float:
-    """Power of p from which hard negatives are drawn: from 0 to 1 over `negative_warmup` of the steps."""
-    rising = o.negative_warmup * total
-    return 1.0 if step >= rising else step / rising
-
-
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
     """Biases, norms and the temperature are not decayed."""
     decayed, plain = [], []

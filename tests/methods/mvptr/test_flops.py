@@ -11,6 +11,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.batching.draws import draw
 from tests.methods.mvptr.tiny import architecture, batch
 from vlp.config import load
 from vlp.config.tasks import Tasks
@@ -66,7 +67,7 @@ def test_padding_is_not_useful() -> None:
 
 def test_pretraining_step_forward_is_what_torch_counts() -> None:
     a = architecture()
-    b = add_negative_noise(full(4), 0, 0, 0)
+    b = add_negative_noise(full(4), draw(4))
     rows = torch.arange(3)
     b.words = b.tags = Targets(rows, torch.ones_like(rows), rows + 6, rows)
     b.phrases = Targets(rows, torch.ones_like(rows), rows, rows)

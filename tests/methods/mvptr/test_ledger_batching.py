@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.batching.draws import draw
 from tests.training.tiny_run import experiment, paths
 from vlp.batching.inputs import Inputs
 from vlp.config.model import Masking
@@ -35,13 +36,13 @@ def images(collator: Collator) -> list[str]:
 
 
 def masked(collator: Collator, rates: Masking, step: int = 0) -> Batch:
-    return collator.masked(ROWS, images(collator), rates, 1, step, slice(0, len(ROWS)), len(ROWS))
+    return collator.masked(ROWS, images(collator), rates, draw(len(ROWS), 1, step))
 
 
 @pytest.mark.parametrize(("size", "replaced"), [(8, 4), (5, 3)])
 def test_half_of_the_negatives_get_another_image(collator: Collator, size: int, replaced: int) -> None:
     batch = collator(ROWS[:size], images(collator)[:size])
-    drawn = [add_negative_noise(batch, 1, step, 0).replace_image_B for step in range(6)]
+    drawn = [add_negative_noise(batch, draw(size, 1, step)).replace_image_B for step in range(6)]
     assert [int(d.sum()) for d in drawn if d is not None] == [replaced] * 6
     assert len({tuple(d.tolist()) for d in drawn if d is not None}) > 1
 

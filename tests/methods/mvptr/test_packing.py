@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.batching.draws import draw
 from tests.methods.mvptr.tiny import architecture, batch
 from vlp.methods.mvptr.batch import Targets
 from vlp.methods.mvptr.model import Mvptr
@@ -68,7 +69,7 @@ def test_nothing_is_packed_without_padding_or_without_a_first_position() -> None
 def test_all_losses_and_gradients_of_pretraining(padded: Switch) -> None:
     torch.manual_seed(0)
     model = Mvptr(architecture()).double()
-    b = add_negative_noise(batch(4, pad=2), 0, 0, 0)
+    b = add_negative_noise(batch(4, pad=2), draw(4))
     b.regions_BRF = b.regions_BRF.double()
     rows = torch.arange(4)
     b.words = b.tags = Targets(rows, torch.ones_like(rows), rows + 6, rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from tests.batching.draws import draw
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.model import Architecture, Head
 from vlp.methods.mvptr.reader import add_negative_noise
@@ -61,4 +62,4 @@ def batch(size: int = 3, pad: int = 0, seed: int = 0) -> Batch:
         image_B=torch.arange(size),
         text_B=torch.arange(size),
     )
-    return add_negative_noise(b, seed, 0, 0)
+    return add_negative_noise(b, draw(size, seed))

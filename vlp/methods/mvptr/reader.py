@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from vlp.batching.order import MASK, NOISE, generator
+from vlp.batching.draw import Draw
+from vlp.batching.order import MASK, NOISE
 from vlp.config.model import Masking
 from vlp.config.phrases import Lengths
 from vlp.errors import InputError
@@ -134,24 +135,11 @@ class Collator:
         examples = [self.example(int(t), i) for t, i in zip(texts, image_ids, strict=True)]
         return self._pad(examples, texts, image_ids, [None] * len(examples), [None] * len(examples))
 
-    def masked(
-        self,
-        texts: np.ndarray,
-        image_ids: list[str],
-        rates: Masking,
-        seed: int,
-        step: int,
-        rows: slice,
-        global_size: int,
-    ) -> Batch:
-        """The masked batch; masks depend on (seed, step, place in the global batch), not on how ranks share it.
-
-        Args:
-            rows: places of these samples in the global batch of `global_size`.
-        """
+    def masked(self, texts: np.ndarray, image_ids: list[str], rates: Masking, draw: Draw) -> Batch:
+        """The masked batch; masks depend on (seed, step, place in the global batch), not on how ranks share it."""
         v, cap = self.vocabulary, self.lengths
         width = cap.words + cap.phrases + 2 * cap.tags
-        uniform = generator(seed, MASK, step).random((global_size, 3, width), dtype=np.float32)[rows]
+        uniform = draw.whole(MASK).random((draw.global_size, 3, width), dtype=np.float32)[draw.places]
         examples, text_targets, tag_targets = [], [], []
         for text, image_id, u in zip(texts, image_ids, uniform, strict=True):
             e = self.example(int(text), image_id)
@@ -221,22 +209,20 @@ def text_number(tokens: np.ndarray) -> int:
     return int.from_bytes(hashlib.blake2b(tokens.tobytes(), digest_size=8).digest(), "little") >> 1
 
 
-def add_negative_noise(
-    batch: Batch, seed: int, step: int, part: int, hardness: float = 1.0, group: int | None = None
-) -> Batch:
+def add_negative_noise(batch: Batch, draw: Draw, warmup: float = 0.0, group: int | None = None) -> Batch:
     """Noise for drawing hard negatives and the half whose image is replaced, from counters.
 
     Args:
-        part: number of this micro-batch among those of the global batch.
+        warmup: share of the run over which the draw goes from uniform to the paper's.
         group: negatives are drawn within groups of so many consecutive places, and so is the replaced half; then
             nothing depends on how the global batch is shared. It divides the size. None: the micro-batch is one group.
     """
-    batch.hardness = torch.tensor(hardness)
+    batch.hardness = torch.tensor(draw.ramp(warmup))
     size = len(batch)
     group = group or size
     gumbel, replace = np.full((2, size, size), -np.inf, np.float32), np.zeros(size, bool)
     for begin in range(0, size, group):
-        g = generator(seed, NOISE, step, (part * size + begin) // group)
+        g = draw.of_group(begin, group, NOISE)
         own = slice(begin, begin + group)
         uniform = g.random((2, group, group)).clip(1e-12, 1 - 1e-12)
         gumbel[:, own, own] = -np.log(-np.log(uniform))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.batching.draws import draw
 from tests.objectives.batches import FIRST_PHRASE, GROUNDING_LAYER, LAYERS, MASK, batch, model
 from vlp.config import load
 from vlp.config.training import Loss
@@ -127,7 +128,7 @@ def test_negatives_are_seen_by_itm_and_wpg(row: Row, undisturbed: dict) -> None:
     def other_draws(b: Batch) -> None:
         assert b.replace_image_B is not None
         kept = b.replace_image_B
-        add_negative_noise(b, 17, 0, 0)
+        add_negative_noise(b, draw(len(b), 17))
         b.replace_image_B = kept
 
     found = changed(other_draws)
