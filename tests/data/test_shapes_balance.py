@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlp.config.data import Shapes
+from vlp.config.tasks.entailment import LABELS
 from vlp.data.shapes import entailment, questions
 from vlp.data.shapes.balance import Candidate, select
 from vlp.data.shapes.questions import prefix
@@ -127,7 +128,7 @@ def test_bag_of_words_learns_no_label(said: list[list[Candidate]]) -> None:
         words = c.text.split()
         return {*words, *map(" ".join, pairwise(words))}
 
-    counts: dict[str, Counter[str]] = {label: Counter() for label in entailment.LABELS}
+    counts: dict[str, Counter[str]] = {label: Counter() for label in LABELS}
     for c in train:
         counts[c.answer].update(features(c))
     right = [

@@ -9,10 +9,11 @@ import typer
 
 from vlp.cli.options import ConfigPath, Overrides, experiment
 from vlp.cli.pretrain import CorpusFile, LeaksFolder, RegionFile, Tables, VocabularyFolder
+from vlp.config.tasks import known
 
 app = typer.Typer()
 
-TaskName = Annotated[str, typer.Option("--task", help="retrieval, vqa, entailment, grounding or referring.")]
+TaskName = Annotated[str, typer.Option("--task", help=f"{', '.join(known())}.")]
 Variant = Annotated[str, typer.Option(help="full, blind, scratch; pretrained: no fine-tuning.")]
 Seed = Annotated[int | None, typer.Option(help="Of this fine-tuning; the experiment's, if not given.")]
 

@@ -11,7 +11,7 @@ from vlp.config.model import Masking, Model
 from vlp.config.phrases import Lengths, Phrases, Vocabulary
 from vlp.config.regions import Regions
 from vlp.config.report import Report
-from vlp.config.tasks import Tasks
+from vlp.config.tasks import Task, Tasks, known
 from vlp.config.training import Pretraining
 
 
@@ -94,6 +94,11 @@ class Experiment(Part):
         settings = getattr(self.tasks, task)
         return [self.seed + i for i in range(settings.seeds)]
 
+    @property
+    def tasks_set(self) -> dict[str, Task]:
+        """Name -> settings of the tasks that the experiment has, in the order of the table of tasks."""
+        return {name: chosen for name in known() if (chosen := getattr(self.tasks, name, None)) is not None}
+
     def captions_of(self, name: str) -> Path:
         """What the captioner of the data set `name` writes."""
         return self.place(f"captions/{name}.jsonl").resolve()
@@ -129,16 +134,8 @@ class Experiment(Part):
 
     def _tasks_have_data(self) -> None:
         sets = self.data.each()
-        for task, table in (
-            ("retrieval", "captions"),
-            ("vqa", "questions"),
-            ("entailment", "entailment"),
-            ("grounding", "phrase_boxes"),
-            ("referring", "referring"),
-        ):
-            settings = getattr(self.tasks, task)
-            if settings is None:
-                continue
+        for task, settings in self.tasks_set.items():
+            table = known()[task].table
             name = settings.dataset or self.data.name
             if name not in sets:
                 raise ValueError(f"tasks.{task}.dataset: {name!r} is none of the data sets {', '.join(sets)}")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vlp.config.phrases import Lengths
+from vlp.config.tasks.entailment import LABELS
 from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.infer.answer import ABILITIES, Answer, Box, Filled, Grounded, GroundedConcept
@@ -25,7 +26,6 @@ from vlp.models import directory
 from vlp.objectives.classification import MATCH
 from vlp.phrases.vocabulary import PhraseVocabulary
 from vlp.tasks.base import device_of
-from vlp.tasks.classification import LABELS
 from vlp.tasks.grounding import Reading, read_from
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-LABELS = ("contradiction", "neutral", "entailment")
-"""In the order of the class indices."""
+from vlp.config.tasks.entailment import LABELS
 
 
 def majority(labels: Iterable[str]) -> str | None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vlp.config.tasks import known
+from vlp.config.tasks.entailment import LABELS as ENTAILMENT_LABELS
 from vlp.data.tables import read_table
 from vlp.errors import InputError
 from vlp.metrics import bootstrap, entailment, grounding, retrieval, vqa
@@ -21,21 +23,7 @@ if TYPE_CHECKING:
 
     from vlp.regions.store import RegionStore
 
-TABLES = {
-    "retrieval": "captions",
-    "vqa": "questions",
-    "entailment": "entailment",
-    "grounding": "phrase_boxes",
-    "referring": "referring",
-}
-"""The table that holds a task's truth."""
-COLUMNS = {
-    "retrieval": ("direction", "query_id", "candidate_id", "coarse", "score", "positive"),
-    "vqa": ("question_id", "image_id", "answer_type", "answer", "answers"),
-    "entailment": ("pair_id", "image_id", "label", "prediction"),
-    "grounding": ("phrase_id", "image_id", "phrase_type", "box", "boxes", "num_regions", "covered", "random_hit"),
-    "referring": ("ref_id", "image_id", "partition", "box", "boxes", "num_regions", "covered", "random_hit"),
-}
+COLUMNS = {name: facts.columns for name, facts in known().items()}
 PRIOR_PHRASES = 20_000
 """So many train phrases choose the box prior."""
 _REMEDY = "Predict again: vlp task predict."
@@ -193,12 +181,12 @@ def _entailment(predictions: pa.Table, tables: str | Path) -> Iterator[Measure]:
     rows = predictions.to_pylist()
     guess = entailment.majority(read_table(tables, "entailment", "train")["label"].to_pylist())
     chance = None if guess is None else 100 * float(np.mean([row["label"] == guess for row in rows]))
-    for label in (None, *entailment.LABELS):
+    for label in (None, *ENTAILMENT_LABELS):
         here = [row for row in rows if label in (None, row["label"])]
         if not here:
             continue
         values = [100.0 * (row["prediction"] == row["label"]) for row in here]
-        metric, luck = ("accuracy", chance) if label is None else (f"accuracy ({label})", 100 / len(entailment.LABELS))
+        metric, luck = ("accuracy", chance) if label is None else (f"accuracy ({label})", 100 / len(ENTAILMENT_LABELS))
         yield _mean("3-way", metric, values, [row["image_id"] for row in here], luck)
 
 

@@ -12,6 +12,7 @@ import yaml
 from markupsafe import Markup
 
 from vlp.config import Experiment, provenance
+from vlp.config.tasks import known
 from vlp.files import read_json
 from vlp.report import alignment, figures, ledger, paper, published, results, seeds
 from vlp.report import costs as spent
@@ -19,37 +20,12 @@ from vlp.report.results import Row
 from vlp.tracking import journal as journals
 from vlp.tracking import lineage
 
-TASKS = {
-    "retrieval": "Image-text retrieval",
-    "vqa": "Visual question answering",
-    "entailment": "Visual entailment",
-    "grounding": "Phrase grounding",
-    "referring": "Referring expressions",
-    "detection": "The regions' detector",
-}
-EXPLAINED = {
-    "retrieval": "TR finds captions for an image, IR images for a caption. Candidates come from the unimodal encoders "
-    "and are re-ranked by the image-text-matching probability alone; a right answer that was not kept is a miss. "
-    "Uni- rows are the unimodal order without re-ranking. RSUM adds the six recalls.",
-    "vqa": "The public VQA accuracy: ten annotators, averaged over the subsets of nine. Chance always gives the answer "
-    "that is most frequent in train (for a type: in that type).",
-    "entailment": "Three classes. Chance always says the most frequent class of train; for a single class it picks one "
-    "of three.",
-    "grounding": "A phrase is right if the chosen region's IoU with a true box is greater than 0.5. Chance is a random "
-    "region of the image; blind is the best way to choose a box without the phrase; upper bound: some region is right. "
-    "By layer and reading: the states that a phrase is read from; the one that is best on val gives the accuracy.",
-    "referring": "Right if the chosen region's IoU with the box is at least 0.5. Chance is a random region.",
-    "detection": "Right class and IoU of at least 0.5, on images the detector was not trained on.",
+TASKS = {name: facts.title for name, facts in known().items()} | {"detection": "The regions' detector"}
+EXPLAINED = {name: facts.explained for name, facts in known().items()} | {
+    "detection": "Right class and IoU of at least 0.5, on images the detector was not trained on."
 }
 HEADLINES = (
-    ("retrieval", "IR@1", "Text to image, R@1"),
-    ("retrieval", "IR@10", "Text to image, R@10"),
-    ("retrieval", "TR@1", "Image to text, R@1"),
-    ("retrieval", "TR@10", "Image to text, R@10"),
-    ("vqa", "accuracy", "Questions"),
-    ("entailment", "accuracy", "Entailment"),
-    ("grounding", "accuracy", "Grounding"),
-    ("referring", "accuracy", "Referring"),
+    *((name, metric, title) for name, facts in known().items() for metric, title in facts.headlines),
     ("detection", "recall", "Detector recall"),
 )
 _STAGES = {"stage1": "Stage 1", "stage2": "Stage 2"}

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from vlp.regions.store import RegionStore
 
 SPLITS = ("val", "test")
-TASKS = ("retrieval", "vqa", "entailment", "grounding", "referring")
 
 
 @dataclass(frozen=True)
@@ -154,10 +153,7 @@ def collect(
     rows: list[Row] = []
     marks = Marks(experiment, Path(tables), Path(leaks) if leaks else None)
     weights = weights or weights_sha256
-    for task in TASKS:
-        settings = getattr(experiment.tasks, task)
-        if settings is None:
-            continue
+    for task, settings in experiment.tasks_set.items():
         unturned = ["pretrained"] if task == "grounding" else []
         names = [fine_tuning(task, v, s, experiment.seed) for v in settings.variants for s in experiment.seeds_of(task)]
         for split in _splits(Path(predictions), [*names, *(f"{task}.{v}" for v in unturned)]):
@@ -273,8 +269,9 @@ def _task_rows(
     marks: Marks,
     weights: Callable[[Path], str],
 ) -> Iterator[Row]:
+    from vlp.config.tasks import known
     from vlp.data.tables import table_path
-    from vlp.metrics.evaluation import TABLES, evaluate
+    from vlp.metrics.evaluation import evaluate
 
     names = {variant: fine_tuning(task, variant, seed, experiment.seed) for variant in variants}
     measures = {
@@ -282,7 +279,7 @@ def _task_rows(
         for variant, name in names.items()
     }
     blind = {(m.protocol, m.metric): m.value for m in measures.pop("blind", [])}
-    data = sha256(table_path(tables, TABLES[task]))  # images.parquet is left out: it holds paths of this machine
+    data = sha256(table_path(tables, known()[task].table))  # images.parquet is left out: it holds paths of this machine
     for variant, found in measures.items():
         pretrained = variant == "pretrained"
         stage2 = experiment.start_from or (experiment.reuse.stage2 and experiment.place("models/stage2"))

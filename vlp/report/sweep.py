@@ -10,19 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from vlp.config.tasks import known
 from vlp.errors import InputError
 from vlp.files import write_text
 from vlp.report import results
 from vlp.report.results import Row
 from vlp.report.seeds import fold
 
-COLUMNS = {
-    "RSUM": ("retrieval", "fine-tuned", "RSUM"),
-    "Uni-RSUM": ("retrieval", "fine-tuned", "Uni-RSUM"),
-    "VQA": ("vqa", "fine-tuned", "accuracy"),
-    "grounding pre-trained": ("grounding", "pre-trained", "accuracy"),
-    "grounding fine-tuned": ("grounding", "fine-tuned", "accuracy"),
-}
+COLUMNS = {title: (name, stage, metric) for name, facts in known().items() for title, stage, metric in facts.compared}
 """Column of the table (those of the paper's Table 4) -> task, stage and metric of the results."""
 CONFIDENCE = 0.95
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vlp.config.tasks import known
 from vlp.errors import VlpError
 
 if TYPE_CHECKING:
     from vlp.batching.inputs import Inputs
     from vlp.tasks.base import Task
 
-NAMES = ("retrieval", "vqa", "entailment", "grounding", "referring")
+NAMES = tuple(known())
 
 
 def make(name: str, inputs: Inputs, variant: str) -> Task:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from vlp.batching.draw import Draw
+from vlp.config.tasks.entailment import LABELS
 from vlp.errors import InputError
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.initialise import set_answer_rows
@@ -22,8 +23,6 @@ from vlp.tasks.base import Task, device_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LABELS = ("contradiction", "neutral", "entailment")
-"""In the release's order (reference 5.3)."""
 SOFT_SCORES = (0.0, 0.3, 0.6, 0.9, 1.0)
 """Soft score of an answer that so many of the ten annotators gave; 1 from four on."""
 

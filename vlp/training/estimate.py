@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vlp.config.tasks import known
 from vlp.errors import ConfigError
 from vlp.methods.mvptr import flops
 from vlp.methods.mvptr.flops import Sizes
@@ -138,12 +139,7 @@ def stages(e: Experiment, machines: Machines, counts: Mapping[str, int]) -> list
                 for p in (True, False)
             ]
             found.append(_cost(e, a, name, o, both, machines, e.lengths, counts.get("captions")))
-    tables = {"retrieval": "captions", "vqa": "questions", "entailment": "entailment", "grounding": "grounding"}
-    tables |= {"referring": "referring"}
-    for task, table in tables.items():
-        chosen = getattr(e.tasks, task)
-        if chosen is None:
-            continue
+    for task, chosen in e.tasks_set.items():
         cap, both = chosen.lengths or e.lengths, []
         for padded in (True, False):
             s = mean_sizes(e, cap, padded, False)
@@ -151,8 +147,8 @@ def stages(e: Experiment, machines: Machines, counts: Mapping[str, int]) -> list
                 both.append(flops.retrieval(a, s, chosen.optimisation.batch_size))
             else:
                 rows = ANSWERS if task == "vqa" else 3
-                both.append(flops.classification(a, s, rows, whole_last_layer=task in ("grounding", "referring")))
-        found.append(_cost(e, a, task, chosen.optimisation, both, machines, cap, counts.get(table)))
+                both.append(flops.classification(a, s, rows, whole_last_layer="boxes" in known()[task].needs))
+        found.append(_cost(e, a, task, chosen.optimisation, both, machines, cap, counts.get(known()[task].texts)))
     return found
 
 
@@ -218,7 +214,7 @@ def disk(e: Experiment, images: int | None) -> dict[str, float | None]:
     regions = min(REGIONS, e.lengths.regions)
     weights, o = sum(flops.parameters(architecture(e)).values()), e.pretraining.stage2
     per = 12 if o.precision == "fp32" else 14
-    models = 2 + sum(trainings(e, name) for name in type(e.tasks).model_fields if getattr(e.tasks, name))
+    models = 2 + sum(task.trainings for task in e.tasks_set.values())
     tsv = e.regions.source == "vinvl_tsv"
     return {
         **({"feature files (TSV)": _of(images, regions * (FEATURE + 6) * 4 * 4 / 3)} if tsv else {}),

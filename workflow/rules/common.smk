@@ -17,6 +17,7 @@ from vlp.config import (
     read_yaml,
     resolve_extends,
 )
+from vlp.config.tasks import known
 from vlp.data.readers import named_files
 from vlp.errors import ConfigError, VlpError
 from vlp.files import STORE_MANIFEST, write_text
@@ -102,11 +103,7 @@ def follow(driver):
 
 MODEL = "model.safetensors"
 LEAKS = [at("leaks/identity.parquet"), at("leaks/shared.parquet")]
-TASKS = [
-    name
-    for name in ("retrieval", "vqa", "entailment", "grounding", "referring")
-    if SETTINGS["tasks"][name]
-]
+TASKS = list(EXPERIMENT.tasks_set)
 VARIANTS = {name: SETTINGS["tasks"][name]["variants"] for name in TASKS}
 TABLES = [
     "images",
@@ -216,7 +213,7 @@ def processes(kind):
 
 
 wildcard_constraints:
-    task="|".join(["retrieval", "vqa", "entailment", "grounding", "referring"]),
+    task="|".join(known()),
     variant="full|blind|scratch|pretrained",
     again=r"(-\d+)?",
     split="val|test",

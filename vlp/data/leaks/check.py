@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vlp.config.tasks import known
 from vlp.data.leaks import seen
 from vlp.data.leaks.identity import Hashed, data_set, of_images, read, read_parquet
 from vlp.data.leaks.match import Match, matches
@@ -18,18 +19,14 @@ from vlp.data.tables import read_table
 from vlp.errors import InputError
 from vlp.files import atomic, write_json
 
-TASKS = {
-    "captions": "retrieval",
-    "questions": "vqa",
-    "entailment": "entailment",
-    "phrase_boxes": "grounding",
-    "referring": "referring",
-}
-"""Table with an evaluation's truth -> its task."""
+TASKS: dict[str, str] = {}
+"""Table with an evaluation's truth -> its task; the first of several."""
+for _facts in known().values():
+    TASKS.setdefault(_facts.table, _facts.name)
 POLICIES: dict[str, tuple[str, ...]] = {
     "none": (),
     # Karpathy's val and test of COCO, val and test of Flickr30k: the tasks whose images these are.
-    "as_paper": ("captions", "entailment", "phrase_boxes"),
+    "as_paper": tuple(facts.table for facts in known().values() if facts.excluded_by_paper),
     "strict": tuple(TASKS),
 }
 """Policy -> tables whose val and test images pre-training must not have."""

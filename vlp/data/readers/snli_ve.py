@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from vlp.config.tasks.entailment import LABELS
 from vlp.data.readers.common import BadRecord, LeftOut, field, json_lines, text_of
 from vlp.data.readers.source import Job
 
 ROLES = ("pairs",)
-LABELS = ("contradiction", "neutral", "entailment")
 
 
 def read(job: Job) -> Iterator[dict[str, Any]]:

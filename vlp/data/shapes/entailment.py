@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vlp.config.data import Shapes
+from vlp.config.tasks.entailment import LABELS
 from vlp.data.shapes.balance import Candidate, select
 from vlp.data.shapes.language import describe, phrase, unique
 from vlp.data.shapes.scene import Scene
 from vlp.data.shapes.vocabulary import RELATION_WORDS, RELATIONS, Vocabulary, article
 
-LABELS = ("contradiction", "neutral", "entailment")
 SHARES = {"attribute": 0.7, "relation": 0.3}
 _SUBJECTS = (
     ("shape",),

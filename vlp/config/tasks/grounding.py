@@ -1,0 +1,36 @@
+"""Phrase grounding (paper 4.2.4, A.3.4)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from vlp.config.base import stated
+from vlp.config.tasks.base import Facts, Task
+
+
+class Grounding(Task):
+    objective: Literal["mse", "cross_entropy"] = Field(default="mse", json_schema_extra=stated("paper A.3.4"))
+    layer: int = Field(default=3, ge=1)
+    """Multimodal layer whose states are compared, counted from 1."""
+
+
+FACTS = Facts(
+    name="grounding",
+    title="Phrase grounding",
+    explained="A phrase is right if the chosen region's IoU with a true box is greater than 0.5. Chance is a random "
+    "region of the image; blind is the best way to choose a box without the phrase; upper bound: some region is right. "
+    "By layer and reading: the states that a phrase is read from; the one that is best on val gives the accuracy.",
+    config=Grounding,
+    table="phrase_boxes",
+    texts="grounding",
+    columns=("phrase_id", "image_id", "phrase_type", "box", "boxes", "num_regions", "covered", "random_hit"),
+    headlines=(("accuracy", "Grounding"),),
+    place=40,
+    nullable=frozenset({"num_regions", "covered", "random_hit"}),
+    needs=frozenset({"boxes"}),
+    compared=(
+        ("grounding pre-trained", "pre-trained", "accuracy"),
+        ("grounding fine-tuned", "fine-tuned", "accuracy"),
+    ),
+    excluded_by_paper=True,
+)
