@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlp.batching.draw import Draw
 from vlp.methods.mvptr.batch import Batch, Targets
 from vlp.methods.mvptr.model import Architecture, Mvptr
 from vlp.methods.mvptr.objectives import mcr, s_wpg, wpg
@@ -97,7 +98,7 @@ def random_batch(size: int, a: Architecture, seed: int, full: bool) -> Batch:
         phrases=_targets(masked["phrases"]),
         tags=_targets(masked["tags"]),
     )
-    return add_negative_noise(batch, seed, 0, 0)
+    return add_negative_noise(batch, Draw(seed, 0, slice(0, size), size, 0, 1))
 
 
 def _targets(found: list[tuple[int, int, int]]) -> Targets:

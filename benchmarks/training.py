@@ -35,6 +35,7 @@ from vlp.methods.mvptr.model import Architecture, Mvptr, set_dropout
 from vlp.methods.mvptr.objectives import Masked, mcr_cost, mcr_loss, s_wpg, wpg
 from vlp.methods.mvptr.objectives.mcr import matched_labels
 from vlp.methods.mvptr.steps import PretrainingStep
+from vlp.models.flops import training
 from vlp.models.layers import SelfAttention
 from vlp.models.products import linear
 from vlp.objectives import LossSum, itm, mlm
@@ -133,7 +134,7 @@ def step(module: nn.Module, batch: Batch) -> None:
 
 
 def training_flops(a: Architecture, batch: Batch, names: tuple[str, ...], padded: bool) -> dict[str, float]:
-    return flops.training(flops.pretraining(a, Sizes.of(batch, padded=padded), names, len(batch)))
+    return training(flops.pretraining(a, Sizes.of(batch, padded=padded), names, len(batch)), flops.LEADING)
 
 
 def check(ours: nn.Module, plain: nn.Module, narrow: Batch, wide: Batch) -> None:

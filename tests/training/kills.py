@@ -23,10 +23,10 @@ from deepspeed.runtime.zero.muon import muon_optimizer  # noqa: F401 - with torc
 
 from tests.training.tiny_run import experiment, paths, weights
 from vlp.files import read_json
+from vlp.launch.group import init_process_group, leave_process_group
 from vlp.runs import pretrain
 from vlp.tracking.journal import read
 from vlp.training.checkpoint import MANIFEST, newest
-from vlp.training.engine import init_process_group, leave_process_group
 
 STEPS = 12
 SETTINGS: dict[str, Any] = {"epochs": STEPS * 8 / 40, "checkpoint_steps": 1, "keep_checkpoints": 2}

@@ -11,8 +11,8 @@ import pytest
 import torch.distributed as dist
 
 from vlp.errors import InputError
+from vlp.launch.group import init_process_group
 from vlp.training import checkpoint
-from vlp.training.engine import init_process_group
 
 DATA = Path("state") / "weights.bin"
 MANIFEST = Path(checkpoint.MANIFEST)

@@ -174,6 +174,7 @@ def _needs(console: Console, e: Experiment, gpus: str | None) -> list[str]:
     from vlp.doctor.machine import free
     from vlp.doctor.machine import gpus as here
     from vlp.doctor.needs import counts as expected
+    from vlp.runs.estimate import bill
     from vlp.training import estimate
 
     found = here()
@@ -183,7 +184,11 @@ def _needs(console: Console, e: Experiment, gpus: str | None) -> list[str]:
     why = "" if gpus or known else ", assumed: no known GPU is here (--gpus COUNTxNAME)"
     console.rule(f"[bold]needs on {machines.count} x {machines.name}{why}", align="left")
     table = Table("", "GPU-hours", "GB of each GPU", box=None, padding=(0, 2))
-    for cost in estimate.stages(e, machines, counts):
+    needed = bill(e, machines, counts)
+    if needed is None:
+        console.print(f"  [dim]the method {e.model.method} does not say what it needs[/]")
+        return []
+    for cost in needed.costs:
         hours = _hours(cost, machines.count) if cost.samples is not None else "unknown until the tables are read"
         fits = cost.memory <= machines.gpu.memory
         table.add_row(cost.name, hours, f"{cost.memory / 1e9:,.1f}" if fits else f"[red]{cost.memory / 1e9:,.1f}[/]")
@@ -191,7 +196,7 @@ def _needs(console: Console, e: Experiment, gpus: str | None) -> list[str]:
     console.print(
         f"  [dim]at {estimate.UTILISATION:.0%} of the peak rate, assumed; without padding, and with all of it[/]"
     )
-    sizes = estimate.disk(e, counts.get("images"))
+    sizes = needed.disk
     total = sum(size for size in sizes.values() if size is not None)
     left = free(e.folder)
     parts = ", ".join(f"{name} {'unknown' if size is None else _bytes(size)}" for name, size in sizes.items())

@@ -32,20 +32,21 @@ def estimate(
     overrides: Overrides = None,
 ) -> None:
     """Print FLOPs, hours, memory and disk of each stage; nothing is run and no data is needed."""
+    from vlp.runs.estimate import bill
     from vlp.training import estimate as estimates
 
     e = without_paths(config, overrides or [])
     machines = estimates.Machines.parse(gpus)
     counts = known_counts(e) | _given(count or [])
     print(f"{e.name} on {machines.count} x {machines.name}, at {estimates.UTILISATION:.0%} of its peak rate (assumed)")
-    print(
-        f"mean lengths (assumed but for phrases): {estimates.WORDS:g} words, {estimates.PHRASES:g} phrases, "
-        f"{estimates.TAGS:g} pieces of tags, {estimates.REGIONS:g} regions\n"
-    )
-    costs = estimates.stages(e, machines, counts)
-    _print_stages(costs, machines, [estimates.trainings(e, c.name) for c in costs])
+    found = bill(e, machines, counts)
+    if found is None:
+        print(f"the method {e.model.method} does not say what it costs")
+        return
+    print(f"{found.assumed}\n")
+    _print_stages(found.costs, machines, [estimates.trainings(e, c.name) for c in found.costs])
     print("\nlarge files")
-    for name, size in estimates.disk(e, counts.get("images")).items():
+    for name, size in found.disk.items():
         shown = "unknown: --count images=N" if size is None else f"{size / 1e9:,.1f} GB"
         print(f"  {name:22}{shown}")
 

@@ -133,7 +133,7 @@ def _scheduler(resources: Resources) -> type[Launch]:
 
 
 def _inline(function: Callable[..., Any], kwargs: dict[str, Any], resources: Resources, folder: Path) -> Any:
-    from vlp.training.engine import leave_process_group
+    from vlp.launch.group import leave_process_group
 
     if resources.nodes * resources.tasks_per_node != 1:
         raise VlpError("launch: the executor `inline` runs one task; use `local` for several on this host.")

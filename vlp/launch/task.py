@@ -103,7 +103,7 @@ class Task:
                 os._exit(1)
             raise
         # Not after a failure: the other ranks would fail too, before this rank has written what went wrong.
-        from vlp.training.engine import leave_process_group
+        from vlp.launch.group import leave_process_group
 
         leave_process_group()
         return result
@@ -151,7 +151,7 @@ class Task:
 def call(function: Callable[..., Any], kwargs: dict[str, Any], threads: int, rendezvous: Path | None) -> Any:
     import torch
 
-    from vlp.training.engine import init_process_group
+    from vlp.launch.group import init_process_group
 
     torch.set_num_threads(threads)
     init_process_group(rendezvous)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from vlp.batching.batch import Batch
     from vlp.batching.draw import Draw
     from vlp.batching.inputs import Inputs
+    from vlp.config import Experiment
     from vlp.phrases.corpus import TextSet
+    from vlp.training.estimate import Bill, Machines
     from vlp.training.probe import Probe
 
 
@@ -158,4 +160,12 @@ class Method(ABC):
 
     def probe(self, name: str, model: nn.Module, inputs: Inputs) -> Probe | None:
         """What a stage is asked on the way; None: nothing."""
+        return None
+
+    def cost(self, experiment: Experiment, machines: Machines, counts: Mapping[str, int]) -> Bill | None:
+        """What an experiment will cost, before anything is run; None: the method does not say.
+
+        Args:
+            counts: train rows of each table and all `images`, as far as they are known.
+        """
         return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vlp.runs.estimate import bill
 from vlp.sweep.plan import Node, Plan, made
-from vlp.training.estimate import Machines, stages, trainings
+from vlp.training.estimate import Machines, trainings
 
 PETA = 1e15
 
@@ -36,12 +37,13 @@ def of(plan: Plan, machines: Machines) -> Total:
 def _training(node: Node, machines: Machines) -> tuple[float, float, bool]:
     """FLOPs, hours, and whether all is known, of what this part trains itself."""
     e = node.experiment
-    costs = [c for c in stages(e, machines, counts(node)) if _own(node, c.name)]
+    whole = bill(e, machines, counts(node))
+    costs = [c for c in whole.costs if _own(node, c.name)] if whole else []
     times = {c.name: trainings(e, c.name) for c in costs}
     known = [c for c in costs if c.hours_useful is not None]
     flops = sum(c.useful * times[c.name] for c in known)
     hours = sum((c.hours_useful or 0.0) * times[c.name] for c in known)
-    return flops, hours, len(known) == len(costs)
+    return flops, hours, whole is not None and len(known) == len(costs)
 
 
 def _own(node: Node, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor, nn
@@ -70,7 +70,7 @@ class Beyond(Protocol):
 
 
 class StepModule(Protocol):
-    """Maps a batch to named losses. Optional: `groups()`, `leaves`, `beyond`, `forward_flops`, `sizes`."""
+    """Maps a batch to named losses. What it may have besides stands below."""
 
     def counts(self, batch: Any) -> dict[str, int]:
         """What the `LossSum.count` of `forward(batch)` will be; `batch` lies on the host."""
@@ -78,4 +78,24 @@ class StepModule(Protocol):
 
     def __call__(self, batch: Any) -> dict[str, LossSum]:
         """Moves no state."""
+        ...
+
+
+@runtime_checkable
+class Leaved(Protocol):
+    """A step module with parts that are called alike whatever the batch.
+
+    With ZeRO 3 weights are gathered as modules are called; ranks that gather in different orders, since one calls a
+    module and the other does not, wait for each other for ever. A leaf's weights are gathered together.
+    """
+
+    leaves: Sequence[type[nn.Module]]
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A step module with more to log than its losses."""
+
+    def logged(self, together: int) -> dict[str, float]:
+        """Metrics, by key; `together`: samples of all ranks that one forward pass, or an embedding cache, compares."""
         ...

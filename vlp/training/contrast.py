@@ -1,4 +1,4 @@
-"""The embedding cache: VSC over a global batch that is worked on in several micro-batches, in two passes.
+"""The embedding cache: a contrastive loss over a global batch that is worked on in micro-batches, in two passes.
 
 First all vectors are computed without gradient, the loss is taken over the whole batch of all ranks, and its gradient
 with regard to each vector is kept. Then each micro-batch is encoded again, with gradient, and the kept gradients go
@@ -9,28 +9,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from vlp.batching.batch import Batch
 from vlp.batching.order import Layout
-from vlp.methods.mvptr.batch import Batch
 from vlp.objectives import LossSum, contrast
+
+
+class Identity(NamedTuple):
+    """What tells the pairs of a batch apart."""
+
+    image_B: Tensor
+    """Equal numbers are the same image."""
+    text_B: Tensor
+    """Equal numbers are equal texts."""
+    matchable_B: Tensor | None
+    """False where text and image do not describe each other; None: all do."""
 
 
 @runtime_checkable
 class Contrasting(Protocol):
-    """A step module with VSC among its losses (`contrasts`)."""
+    """A step module with a contrastive loss of texts and images among its losses (`contrasts`)."""
 
     contrast_group: int | None
 
     @property
     def contrasts(self) -> bool: ...
 
-    def vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def vectors(self, batch: Any) -> tuple[Tensor, Tensor]:
         """L2-normalised vectors [B,D] of texts and images."""
         ...
+
+    def identity(self, batch: Any) -> Identity: ...
 
     def scale(self) -> Tensor:
         """1/tau."""
@@ -39,7 +52,7 @@ class Contrasting(Protocol):
 
 @dataclass(frozen=True)
 class Cached:
-    """VSC of a micro-batch as a linear function of its vectors."""
+    """The contrastive loss of a micro-batch as a linear function of its vectors."""
 
     text_BD: Tensor
     """Gradient of the loss over the global batch with regard to each text's vector."""
@@ -74,8 +87,9 @@ def cache(
     scale = module.scale().detach().requires_grad_(True)
     place = torch.cat([torch.arange(p.start, p.stop, device=text.device) for p in map(layout.places, parts)])
     every = [torch.ones(len(b), dtype=torch.bool, device=text.device) for b in batches]
-    matchable = [e if b.matchable_B is None else b.matchable_B for e, b in zip(every, batches, strict=True)]
-    images, texts = torch.cat([b.image_B for b in batches]), torch.cat([b.text_B for b in batches])
+    known = [module.identity(b) for b in batches]
+    matchable = [e if k.matchable_B is None else k.matchable_B for e, k in zip(every, known, strict=True)]
+    images, texts = torch.cat([k.image_B for k in known]), torch.cat([k.text_B for k in known])
     loss = contrast(text, image, scale, images, texts, module.contrast_group, torch.cat(matchable), place)
     gradients = torch.autograd.grad(loss.total, (text, image, scale))
     text_parts, image_parts = (g.split(layout.micro) for g in gradients[:2])

@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vlp.methods.mvptr.batch import Batch, Targets
-from vlp.objectives import LossSum, barred
+from vlp.batching.batch import Batch
+from vlp.objectives import LossSum
+from vlp.training.base import StepModule
 
 
-class Counting(Protocol):
-    """A step module that knows how many targets each of its losses will have."""
-
-    def counts(self, batch: Batch) -> dict[str, int]:
-        """What the `LossSum.count` of `forward(batch)` will be; `batch` lies on the host."""
-        ...
-
-
-def concepts(targets: Targets) -> int:
-    """Masked concepts (eq. 2, 3)."""
-    return int(targets.concept_M[-1]) + 1 if len(targets.concept_M) else 0
-
-
-def matchable(batch: Batch) -> int:
-    """Pairs of VSC (eq. 5)."""
-    return len(batch) if batch.matchable_B is None else int(batch.matchable_B.sum())
-
-
-def negatives(batch: Batch) -> Tensor:
-    """[B]: the pair has a hard negative."""
-    assert batch.gumbel_2BG is not None
-    return ~barred(batch.image_B, batch.text_B, batch.gumbel_2BG, batch.matchable_B).all(1)
-
-
-def matching(batch: Batch) -> int:
-    """Pairs of ITM (eq. 8): matched ones and their negatives."""
-    return matchable(batch) + int(negatives(batch).sum())
-
-
-def anchored(batch: Batch, every_text: bool) -> int:
-    """Texts of WPG (eq. 7): with a phrase and a hard negative image."""
-    assert batch.replace_image_B is not None
-    kept = torch.ones_like(batch.replace_image_B) if every_text else batch.replace_image_B
-    return int((kept & negatives(batch) & batch.phrase_mask_BP.any(1)).sum())
-
-
-def own(module: Counting, batches: Sequence[Batch]) -> dict[str, int]:
+def own(module: StepModule, batches: Sequence[Batch]) -> dict[str, int]:
     """Targets of each loss over this rank's micro-batches."""
     total: dict[str, int] = {}
     for batch in batches:
@@ -73,7 +37,7 @@ def on_device(values: Sequence[float], device: torch.device) -> Tensor:
 
 
 def normalised(losses: dict[str, LossSum], counts: dict[str, Tensor], parts: int) -> Tensor:
-    """The loss to go backward from: sum of the losses (eq. 10, 11), each divided by its global number of targets.
+    """The loss to go backward from: sum of the losses, each divided by its global number of targets.
 
     DeepSpeed divides the summed gradients by the number of ranks (all ZeRO stages: `gradient_average`, on by default)
     and each backward by the number of accumulation steps. Ranks and micro-batches hold different numbers of targets,

@@ -1,9 +1,8 @@
-"""DeepSpeed: the process group and the engine (reference: infrastructure 0 and 1)."""
+"""DeepSpeed: the engine (reference: infrastructure 1)."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import nn
 
 from vlp.config.training import Optimisation
 from vlp.errors import VlpError
-from vlp.models.layers import Layer
+from vlp.training.base import Leaved
 from vlp.training.schedule import optimiser
 
 BUCKET = 5_000_000
@@ -42,28 +41,6 @@ def deepspeed_config(o: Optimisation, world_size: int, universal: bool = False) 
         "fp16": {"enabled": o.precision == "fp16"},
         "steps_per_print": 1_000_000_000,
     }
-
-
-def init_process_group(rendezvous: Path | None) -> None:
-    """Join the group named by RANK and WORLD_SIZE; through a file on one host, else through MASTER_ADDR."""
-    if not dist.is_initialized():
-        dist.init_process_group(
-            "nccl" if torch.cuda.is_available() else "gloo",
-            init_method=f"file://{rendezvous.resolve()}" if rendezvous else "env://",
-            rank=int(os.environ["RANK"]),
-            world_size=int(os.environ["WORLD_SIZE"]),
-        )
-
-
-def leave_process_group() -> None:
-    """Once deepspeed is in use it must leave, or a later training in this process meets the groups it holds."""
-    if not dist.is_initialized():
-        return
-    comm = sys.modules.get("deepspeed.comm.comm")
-    if comm is not None and comm.cdb is not None:
-        comm.destroy_process_group()
-    else:
-        dist.destroy_process_group()
 
 
 class CheckedAdamW(torch.optim.AdamW):
@@ -101,10 +78,8 @@ def initialise(module: nn.Module, o: Optimisation, universal: bool = False) -> A
     # Its shared-memory op is built with g++ at the first start and not used in training; a kill in mid-build hangs
     # every later run.
     __compatible_ops__["deepspeed_shm_comm"] = False
-    if o.zero_stage == 3:
-        # A layer's weights are gathered together when it is called. What it calls itself depends on its batch (padding
-        # is removed where there is some), and ranks that gather in different orders wait for each other for ever.
-        deepspeed.utils.set_z3_leaf_modules(module, [Layer], raise_if_not_found=False)
+    if o.zero_stage == 3 and isinstance(module, Leaved):
+        deepspeed.utils.set_z3_leaf_modules(module, list(module.leaves), raise_if_not_found=False)
     plain = o.zero_stage == 0 and o.precision == "fp32"
     try:
         engine, *_ = deepspeed.initialize(

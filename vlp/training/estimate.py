@@ -1,36 +1,23 @@
-"""What an experiment will cost: FLOPs, hours, memory and disk of each stage, before anything is run."""
+"""What trainings cost: FLOPs, hours, memory and disk, before anything is run. A method says what a sample costs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vlp.config.tasks import known
 from vlp.errors import ConfigError
-from vlp.methods.mvptr import flops
-from vlp.methods.mvptr.flops import Sizes
+from vlp.models import flops
 from vlp.training.schedule import samples_seen
 
 if TYPE_CHECKING:
     from vlp.config import Experiment
-    from vlp.config.phrases import Lengths
     from vlp.config.training import Optimisation
-    from vlp.methods.mvptr.model import Architecture
 
 TERA, GIGA, HOUR = 1e12, 1e9, 3600.0
 UTILISATION = 0.4
 """Share of the peak rate that a training reaches: assumed (docs/estimate.md)."""
-WORDS, TAGS, REGIONS = 14.0, 16.0, 38.0
-"""Mean word pieces, pieces of tags and regions of a sample: assumed."""
-PHRASES = 1.58
-"""Mean phrases of a text: paper C.1, Table 8."""
-WORD_ROWS, PHRASE_ROWS = 30_522, 54_950
-"""BERT's word pieces and the paper's phrases (C.1), where the experiment has no vocabulary yet."""
-FEATURE = 2048
-ANSWERS = 3129
-"""Paper 4.2.2."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +66,7 @@ class Machines:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one stage. Hours are at the assumed share of the peak rate."""
+    """Of one training. Hours are at the assumed share of the peak rate."""
 
     name: str
     samples: float | None
@@ -100,69 +87,42 @@ class Cost:
         return None if self.samples is None else round(self.samples / self.batch)
 
 
+@dataclass(frozen=True)
+class Bill:
+    """Of an experiment."""
+
+    costs: list[Cost]
+    """Of each stage of pre-training and of each task's fine-tuning (one variant of it)."""
+    disk: dict[str, float | None]
+    """Bytes of the large files, by kind; None: not known."""
+    assumed: str
+    """What the numbers rest on, for a person to read."""
+
+
 def trainings(e: Experiment, name: str) -> int:
     """How often a stage or a task is trained: a task once for each variant and seed."""
     settings = getattr(e.tasks, name, None)
     return 1 if settings is None else settings.trainings
 
 
-def architecture(e: Experiment) -> Architecture:
-    from vlp.models.directory import architecture as of
-
-    return of(e, WORD_ROWS, PHRASE_ROWS if e.model.use_phrases else 0, FEATURE + 6)
-
-
-def mean_sizes(e: Experiment, cap: Lengths, padded: bool, masked: bool) -> Sizes:
-    """One sample at the caps, or at the mean lengths of this file, no longer than the caps."""
-    phrases_cap, tags_cap = (cap.phrases if e.model.use_phrases else 0), (cap.tags - 2 if e.model.use_tags else 0)
-    mean = (min(WORDS, cap.words - 2), min(PHRASES, phrases_cap), min(TAGS, tags_cap), min(REGIONS, cap.regions))
-    m = e.masking
-    rates = (m.words * mean[0], m.phrases * mean[1], m.tags * mean[2]) if masked else (0.0, 0.0, 0.0)
-    return Sizes.uniform(*(cap.words - 2, phrases_cap, tags_cap, cap.regions) if padded else mean, masked=rates)
-
-
-def stages(e: Experiment, machines: Machines, counts: Mapping[str, int]) -> list[Cost]:
-    """Both stages of pre-training and each task's fine-tuning (one variant of it).
-
-    Args:
-        counts: train rows of each table, as far as they are known.
-    """
-    a, found = architecture(e), []
-    for name in ("stage1", "stage2"):
-        o = getattr(e.pretraining, name)
-        if o is not None:
-            every = o.wpg_negatives == "all"
-            both = [
-                flops.pretraining(
-                    a, mean_sizes(e, e.lengths, p, True), o.losses, o.contrast_group or o.batch_size, every
-                )
-                for p in (True, False)
-            ]
-            found.append(_cost(e, a, name, o, both, machines, e.lengths, counts.get("captions")))
-    for task, chosen in e.tasks_set.items():
-        cap, both = chosen.lengths or e.lengths, []
-        for padded in (True, False):
-            s = mean_sizes(e, cap, padded, False)
-            if task == "retrieval":
-                both.append(flops.retrieval(a, s, chosen.optimisation.batch_size))
-            else:
-                rows = ANSWERS if task == "vqa" else 3
-                both.append(flops.classification(a, s, rows, whole_last_layer="boxes" in known()[task].needs))
-        found.append(_cost(e, a, task, chosen.optimisation, both, machines, cap, counts.get(known()[task].texts)))
-    return found
-
-
-def _cost(
-    e: Experiment,
-    a: Architecture,
+def cost(
     name: str,
     o: Optimisation,
-    forward: list[dict[str, float]],
+    forward: Sequence[Mapping[str, float]],
+    leading: Collection[str],
     machines: Machines,
-    cap: Lengths,
     rows: int | None,
+    held: float,
 ) -> Cost:
-    padded, useful = (flops.training(f) for f in forward)
+    """Of one training.
+
+    Args:
+        forward: forward FLOPs of one sample by part: padded, then useful.
+        leading: the parts that pass no gradient on.
+        rows: of the train split; None: not known.
+        held: bytes of each GPU.
+    """
+    padded, useful = (flops.training(f, leading) for f in forward)
     known = o.epoch_size or rows
     samples = None if known is None else samples_seen(o, known)
     times = 1.0 if samples is None else samples
@@ -170,18 +130,8 @@ def _cost(
     totals = [sum(x.values()) * times for x in (padded, useful)]
     hours = [None if samples is None else t / rate / HOUR for t in totals]
     together = sum(useful.values())
-    trained = _trained(a, name == "stage1" and "multimodal_matched" not in useful)
-    memory = state_bytes(sum(flops.parameters(a).values()), trained, o, machines.count)
-    size = -(-o.batch_size // (machines.count * o.accumulation))
-    joint = "multimodal_matched" in useful
-    memory += size * activation_bytes(e, a, cap, o.precision, joint, 2 if "multimodal_negative" in useful else 1)
     shares = {part: x / together for part, x in useful.items()}
-    return Cost(name, samples, o.batch_size, totals[0], totals[1], hours[0], hours[1], memory, shares)
-
-
-def _trained(a: Architecture, without_multimodal: bool) -> int:
-    parts = flops.parameters(a)
-    return sum(parts.values()) - (parts["multimodal"] if without_multimodal else 0)
+    return Cost(name, samples, o.batch_size, totals[0], totals[1], hours[0], hours[1], held, shares)
 
 
 def state_bytes(parameters: int, trained: int, o: Optimisation, ranks: int) -> float:
@@ -194,35 +144,12 @@ def state_bytes(parameters: int, trained: int, o: Optimisation, ranks: int) -> f
     return parameters * weight / of[0] + trained * (gradient / of[1] + state / of[2])
 
 
-def activation_bytes(e: Experiment, a: Architecture, cap: Lengths, precision: str, joint: bool, pairs: int) -> float:
-    """Kept for the backward pass, of one padded sample: (8 h + 2 f) numbers and 2 h dropout flags a position and layer.
+def kept(e: Experiment, o: Optimisation, parameters: int, stages: int) -> dict[str, float | None]:
+    """Bytes of the largest checkpoints, which are those of a training with `o`, and of all models.
 
-    Attention is fused, so it keeps no map; the logits of the masked rows are kept in float32 too.
+    Args:
+        stages: of pre-training.
     """
-    s = mean_sizes(e, cap, True, True)
-    positions = a.text_layers * s.text_B + a.visual_layers * (s.tags_B + s.regions_B)
-    if joint:
-        positions = positions + pairs * a.multimodal_layers * (s.text_B + s.regions_B)
-    number, h, f = (4 if precision == "fp32" else 2), a.hidden_size, a.intermediate_size
-    layers = float(positions.sum()) * ((8 * h + 2 * f) * number + 2 * h)
-    logits = (s.masked_words + s.masked_tags) * a.word_rows + s.masked_phrases * a.phrase_rows
-    return layers + logits * (number + 8)
-
-
-def disk(e: Experiment, images: int | None) -> dict[str, float | None]:
-    """Bytes of the large files: the published feature files, the region store, a stage's checkpoints, the models."""
-    regions = min(REGIONS, e.lengths.regions)
-    weights, o = sum(flops.parameters(architecture(e)).values()), e.pretraining.stage2
     per = 12 if o.precision == "fp32" else 14
-    models = 2 + sum(task.trainings for task in e.tasks_set.values())
-    tsv = e.regions.source == "vinvl_tsv"
-    return {
-        **({"feature files (TSV)": _of(images, regions * (FEATURE + 6) * 4 * 4 / 3)} if tsv else {}),
-        "region store": _of(images, regions * (FEATURE * 2 + 32)),
-        "checkpoints": float(o.keep_checkpoints + 1) * weights * per,
-        "models": models * weights * 4.0,
-    }
-
-
-def _of(count: int | None, each: float) -> float | None:
-    return None if count is None else count * each
+    models = stages + sum(task.trainings for task in e.tasks_set.values())
+    return {"checkpoints": float(o.keep_checkpoints + 1) * parameters * per, "models": models * parameters * 4.0}

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from vlp.batching.batch import Batch
 from vlp.errors import VlpError
-from vlp.methods.mvptr.batch import Batch
 
 WINDOW = 100
 """Steps whose median a spike is measured by."""

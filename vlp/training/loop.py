@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from vlp.batching.batch import Batch
 from vlp.batching.draw import Draw
 from vlp.batching.loader import ahead, early, workers
 from vlp.batching.order import DROPOUT, Layout, generator, grouped_indices
@@ -21,11 +22,10 @@ from vlp.config.training import Optimisation
 from vlp.errors import ConfigError, Preempted, VlpError
 from vlp.files import sha256
 from vlp.launch import fence
-from vlp.methods.mvptr.batch import Batch
 from vlp.objectives import LossSum
 from vlp.tracking.journal import Journal
 from vlp.training import counts, universal
-from vlp.training.base import Source
+from vlp.training.base import Source, Telling
 from vlp.training.best import Best, Selection
 from vlp.training.checkpoint import MANIFEST, TAG, Checkpoints, Found
 from vlp.training.contrast import Cached, Contrasting, cache
@@ -291,16 +291,13 @@ class Training:
             fence.check()
             values = losses | {"learning_rate": learning_rate(self.o, self.step - 1, self.total)}
             values |= self.meter.rates()
-            if isinstance(self.module, Contrasting) and self.module.contrasts:
-                values["vsc_negatives"] = float(self._contrasted(self.module) - 1)
+            if isinstance(self.module, Telling):
+                values |= self.module.logged(
+                    self.o.batch_size // (1 if self.o.embedding_cache else self.o.accumulation)
+                )
             self.journal.metrics(self.step, values)
             rate = self.meter.whole()["samples_per_second"]
             print(line(self.step, self.total, values, rate, self.o.batch_size), flush=True)
-
-    def _contrasted(self, module: Contrasting) -> int:
-        """Pairs that VSC compares with each other."""
-        together = 1 if self.o.embedding_cache else self.o.accumulation
-        return module.contrast_group or self.o.batch_size // together
 
     def _gather(self) -> None:
         """The weights of now are in `whole`."""
@@ -378,4 +375,4 @@ def _check(layout: Layout, o: Optimisation, module: nn.Module) -> None:
     if o.negative_group is not None and layout.micro % o.negative_group:
         raise ConfigError(f"negative_group: {o.negative_group} does not divide the micro-batch of {layout.micro}")
     if o.embedding_cache and not (isinstance(module, Contrasting) and module.contrasts):
-        raise ConfigError("embedding_cache: there is no VSC among the losses; leave it out")
+        raise ConfigError("embedding_cache: no loss contrasts texts with images here; leave it out")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from vlp.methods.mvptr import flops
-from vlp.methods.mvptr.batch import Batch
-from vlp.methods.mvptr.flops import Sizes
+from vlp.batching.batch import Batch
+from vlp.models import flops
 from vlp.models.products import linear
 from vlp.training.estimate import GPUS
 
@@ -19,20 +18,36 @@ _PRODUCT = 768
 _ROUNDS = 3
 
 
+class Sized(Protocol):
+    """Lengths of a batch."""
+
+    @property
+    def positions(self) -> float:
+        """Tokens, of all inputs together."""
+        ...
+
+
 @runtime_checkable
 class Counted(Protocol):
     """A step module that knows its work."""
 
-    def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
-        """Forward FLOPs of a micro-batch of these lengths, by part; `global_size`: of all ranks together."""
+    leading: Collection[str]
+    """The parts of `forward_flops` that pass no gradient on."""
+
+    def sizes(self, batch: Any, padded: bool = False) -> Sized:
+        """The valid positions of a batch on the host, or with `padded` all of them."""
+        ...
+
+    def forward_flops(self, sizes: Any, global_size: int) -> dict[str, float]:
+        """Forward FLOPs of a micro-batch of these `sizes`, by part; `global_size`: samples of all ranks together."""
         ...
 
 
 class Meter:
-    """Of one rank. Tokens are positions of text, tags and regions: real, and with padding.
+    """Of one rank. Tokens are real ones, and with padding.
 
     Args:
-        module: the step module; without `forward_flops` there is no MFU.
+        module: the step module; where it is not `Counted` there are no tokens and no MFU.
         samples: of a global batch.
         peak: FLOP/s of this rank's device; None: not known, so no MFU.
     """
@@ -56,13 +71,14 @@ class Meter:
     def saw(self, batches: Sequence[Batch]) -> None:
         """A step's batches on the host, before they move to a device: reading them there would make the host wait."""
         self._steps += 1
+        if self._counted is None:
+            return
         for batch in batches:
-            s = Sizes.of(batch)
+            s = self._counted.sizes(batch)
             self._real += s.positions
-            self._padded += Sizes.of(batch, padded=True).positions
-            if self._counted is not None:
-                work = flops.training(self._counted.forward_flops(s, len(batch) * self._world))
-                self._flops += sum(work.values())
+            self._padded += self._counted.sizes(batch, padded=True).positions
+            forward = self._counted.forward_flops(s, len(batch) * self._world)
+            self._flops += sum(flops.training(forward, self._counted.leading).values())
 
     def rates(self) -> dict[str, float]:
         """Since the last call. Of all ranks, as if they did as much as this one; MFU counts useful FLOPs."""

@@ -16,13 +16,14 @@ from tests.methods.mvptr.tiny import architecture, batch
 from vlp.config import load
 from vlp.config.tasks import Tasks
 from vlp.errors import ConfigError
-from vlp.methods.mvptr import flops
+from vlp.methods.mvptr import cost, flops
 from vlp.methods.mvptr.batch import Batch, Targets
 from vlp.methods.mvptr.flops import Sizes
 from vlp.methods.mvptr.model import Mvptr
 from vlp.methods.mvptr.reader import add_negative_noise
 from vlp.methods.mvptr.steps import PretrainingStep
 from vlp.models import products
+from vlp.models.flops import training
 from vlp.training import estimate
 from vlp.training.schedule import samples_seen, steps
 
@@ -78,7 +79,7 @@ def test_pretraining_step_forward_is_what_torch_counts() -> None:
 
 
 def test_training_is_three_forwards_but_for_the_regions() -> None:
-    assert flops.training({"text": 2.0, flops.PROJECTION: 2.0}) == {"text": 6.0, flops.PROJECTION: 4.0}
+    assert training({"text": 2.0, flops.PROJECTION: 2.0}, flops.LEADING) == {"text": 6.0, flops.PROJECTION: 4.0}
 
 
 def test_negatives_of_equal_lengths_cost_what_the_pairs_do() -> None:
@@ -103,7 +104,7 @@ def test_parameters_are_the_modules(changed: dict[str, bool]) -> None:
 def test_paper_scale() -> None:
     """29.8 and 77.3 GFLOP a padded pair, as computed by hand from 12 layers of 768 (lengths 40, 70, 90)."""
     e = load(CONFIGS / "paper.yaml", PATHS)
-    stage1, stage2 = estimate.stages(e, estimate.Machines.parse("8xH200"), {})[:2]
+    stage1, stage2 = cost.stages(e, estimate.Machines.parse("8xH200"), {})[:2]
     assert stage1.samples is not None and stage2.samples is not None
     assert stage1.padded / stage1.samples == pytest.approx(29.8e9, rel=0.03)
     assert stage2.padded / stage2.samples == pytest.approx(77.3e9, rel=0.03)
@@ -115,7 +116,7 @@ def test_paper_scale() -> None:
 
 def test_more_gpus_take_fewer_hours_and_less_memory_each() -> None:
     e = load(CONFIGS / "paper.yaml", PATHS)
-    one, eight = (estimate.stages(e, estimate.Machines.parse(g), {})[1] for g in ("H200", "8xH200"))
+    one, eight = (cost.stages(e, estimate.Machines.parse(g), {})[1] for g in ("H200", "8xH200"))
     assert one.hours_useful is not None and eight.hours_useful is not None
     assert one.hours_useful == pytest.approx(8 * eight.hours_useful)
     assert one.memory > 2 * eight.memory
@@ -125,17 +126,17 @@ def test_a_task_is_trained_once_for_each_variant_and_seed() -> None:
     e = load(CONFIGS / "paper.yaml", PATHS)
     assert [estimate.trainings(e, name) for name in ("stage1", "vqa", "referring")] == [1, 2 * 3, 1]
     alone = e.model_copy(update={"tasks": Tasks(vqa=e.tasks.vqa)})
-    models, once = (estimate.disk(x, None)["models"] for x in (e, alone))
+    models, once = (cost.disk(x, None)["models"] for x in (e, alone))
     assert models is not None and once is not None and models / once == pytest.approx((2 + 4 * 6) / (2 + 6))
 
 
 def test_unknown_numbers_stay_unknown() -> None:
     e = load(CONFIGS / "coco.yaml", [*PATHS, "pretraining.stage1.epoch_size=null"])
     machines = estimate.Machines.parse("1xh200")
-    assert estimate.stages(e, machines, {})[0].hours_useful is None
-    assert estimate.stages(e, machines, {"captions": 1000})[0].samples == 15_000
-    assert estimate.disk(e, None)["region store"] is None
-    assert estimate.disk(e, 1000)["region store"] == 1000 * 38 * (2048 * 2 + 32)
+    assert cost.stages(e, machines, {})[0].hours_useful is None
+    assert cost.stages(e, machines, {"captions": 1000})[0].samples == 15_000
+    assert cost.disk(e, None)["region store"] is None
+    assert cost.disk(e, 1000)["region store"] == 1000 * 38 * (2048 * 2 + 32)
 
 
 @pytest.mark.parametrize("text", ["8xTPU", "0xH200", "x", "8 H200"])

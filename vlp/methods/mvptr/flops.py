@@ -1,22 +1,27 @@
 """Floating-point operations of the model, from its architecture and the lengths of its inputs.
 
-Only matrix products count, a multiply-add as two. Lengths without padding give the useful work, padded ones what a
+Lengths without padding give the useful work, padded ones what a
 padded model does. The same formulas give `vlp estimate`, the MFU of a training's log and the shares in the benchmark.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from vlp.models import flops
+from vlp.models.flops import linear
 
 if TYPE_CHECKING:
     from vlp.methods.mvptr.batch import Batch, Targets
     from vlp.methods.mvptr.model import Architecture
 
 PROJECTION = "region_projection"
+LEADING = (PROJECTION,)
+"""Reads what is no state of the model, so it passes no gradient on."""
 CONCEPT_LOSSES = ("mcr_visual", "mcr_text", "vsc", "wpg")
 """What the paper adds to MLM and ITM: 3.4% of the FLOPs (C.3)."""
 
@@ -60,31 +65,12 @@ class Sizes:
         return cls(text, tags, regions, phrases, _rows(batch.words), _rows(batch.phrases), _rows(batch.tags))
 
 
-def linear(rows: float, inputs: int, outputs: int) -> float:
-    """A product [rows,inputs] x [inputs,outputs]."""
-    return 2.0 * rows * inputs * outputs
-
-
 def encoder(a: Architecture, layers: int, length_B: np.ndarray, cls_only: bool = False) -> float:
-    """A stack of layers over sequences of these lengths: projections and feed-forward part, then attention.
-
-    A layer costs 2 n (4 h^2 + 2 h f) + 4 h sum L^2 with n = sum L.
-
-    Args:
-        cls_only: the last layer is computed for position 0 alone; its keys and values still for all.
-    """
-    h, f, n = a.hidden_size, a.intermediate_size, float(np.sum(length_B))
-    whole = linear(n, h, 4 * h) + 2 * linear(n, h, f) + 4.0 * h * float(np.sum(np.square(length_B)))
-    if not cls_only or not layers:
-        return layers * whole
-    b = len(length_B)
-    last = linear(n, h, 2 * h) + linear(b, h, 2 * h) + 2 * linear(b, h, f) + 4.0 * h * n
-    return (layers - 1) * whole + last
+    return flops.encoder(a.hidden_size, a.intermediate_size, layers, length_B, cls_only)
 
 
 def vocabulary_head(a: Architecture, positions: float, rows: int) -> float:
-    """dense h x h, then the product with `rows` rows."""
-    return linear(positions, a.hidden_size, a.hidden_size) + linear(positions, a.hidden_size, rows)
+    return flops.vocabulary_head(a.hidden_size, positions, rows)
 
 
 def unimodal(a: Architecture, s: Sizes) -> dict[str, float]:
@@ -150,11 +136,6 @@ def classification(a: Architecture, s: Sizes, rows: int, whole_last_layer: bool 
     """Forward FLOPs of a task on the joint states, with a head of `rows` outputs on [CLS] (paper 4.2.2)."""
     parts = unimodal(a, s) | {"multimodal_matched": multimodal(a, s, not whole_last_layer)}
     return parts | {"head": vocabulary_head(a, len(s), rows)}
-
-
-def training(forward: Mapping[str, float]) -> dict[str, float]:
-    """Forward and backward: a product needs two more for its gradients; the regions themselves need none."""
-    return {name: (2.0 if name == PROJECTION else 3.0) * x for name, x in forward.items()}
 
 
 def parameters(a: Architecture) -> dict[str, int]:

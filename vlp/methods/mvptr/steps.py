@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlp.methods.mvptr import flops
+from vlp.methods.mvptr import counts, flops
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.flops import Sizes
 from vlp.methods.mvptr.model import Mvptr, Unimodal
 from vlp.methods.mvptr.objectives import Masked, Pending, mcr_cost, mcr_loss, s_wpg, wpg
+from vlp.models.layers import Layer
 from vlp.objectives import LossSum, answers, grounding, hard_negatives, itm, labels, mlm, similarity
 from vlp.objectives import (
     contrast as vsc,
 )
-from vlp.training import counts
-from vlp.training.contrast import Cached
+from vlp.training.contrast import Cached, Identity
 
 
 class Pairs(NamedTuple):
@@ -94,7 +94,18 @@ def grounding_loss(m: Mvptr, batch: Batch, pairs: Pairs) -> LossSum:
     return wpg(score_N[:size], negative_B, kept_B & pairs.valid_B & batch.phrase_mask_BP.any(1))
 
 
-class PretrainingStep(nn.Module):
+class Step(nn.Module):
+    """What the steps share."""
+
+    leaves = (Layer,)
+    """What a layer calls itself depends on its batch (padding is removed where there is some)."""
+    leading = flops.LEADING
+
+    def sizes(self, batch: Batch, padded: bool = False) -> Sizes:
+        return Sizes.of(batch, padded)
+
+
+class PretrainingStep(Step):
     """Stage 1 (eq. 10) and stage 2 (eq. 11): one pass, all losses see the masked input.
 
     Which loss reads what is data: `vlp.methods.mvptr.objectives.table`.
@@ -130,8 +141,14 @@ class PretrainingStep(nn.Module):
     def vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return self.model.contrast_vectors(self.model.unimodal(batch))
 
+    def identity(self, batch: Batch) -> Identity:
+        return Identity(batch.image_B, batch.text_B, batch.matchable_B)
+
     def scale(self) -> Tensor:
         return self.model.scale()
+
+    def logged(self, together: int) -> dict[str, float]:
+        return {"vsc_negatives": float((self.contrast_group or together) - 1)} if self.contrasts else {}
 
     def counts(self, batch: Batch) -> dict[str, int]:
         found, names = {}, self.names
@@ -165,9 +182,11 @@ class PretrainingStep(nn.Module):
             found |= self._cross_modal(batch, states, self._pairs(batch, states, coarse))
         return {name: mcr_loss(p) for name, p in pending.items()} | found
 
-    def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
+    def forward_flops(self, sizes: Sizes, global_size: int) -> dict[str, float]:
         every_text = self.wpg_negatives == "all"
-        return flops.pretraining(self.model.architecture, s, self.names, self.contrast_group or global_size, every_text)
+        return flops.pretraining(
+            self.model.architecture, sizes, self.names, self.contrast_group or global_size, every_text
+        )
 
     def _merged(self, batch: Batch, embedded: Unimodal) -> dict[str, LossSum]:
         """One encoder over all inputs: concepts are recovered from the last states of the matched pairs."""
@@ -207,16 +226,16 @@ class PretrainingStep(nn.Module):
         return found
 
 
-class RetrievalStep(nn.Module):
+class RetrievalStep(Step):
     """L_vsc + L_itm (paper 4.2.1); with merged attention L_itm alone, its negatives drawn uniformly."""
 
     def __init__(self, model: Mvptr, contrast_group: int | None = None) -> None:
         super().__init__()
         self.model, self.contrast_group = model, contrast_group
 
-    def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
+    def forward_flops(self, sizes: Sizes, global_size: int) -> dict[str, float]:
         losses = ("itm",) if self.model.merged else ("vsc", "itm")
-        return flops.pretraining(self.model.architecture, s, losses, self.contrast_group or global_size)
+        return flops.pretraining(self.model.architecture, sizes, losses, self.contrast_group or global_size)
 
     @property
     def contrasts(self) -> bool:
@@ -225,8 +244,14 @@ class RetrievalStep(nn.Module):
     def vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return self.model.contrast_vectors(self.model.unimodal(batch))
 
+    def identity(self, batch: Batch) -> Identity:
+        return Identity(batch.image_B, batch.text_B, batch.matchable_B)
+
     def scale(self) -> Tensor:
         return self.model.scale()
+
+    def logged(self, together: int) -> dict[str, float]:
+        return {"vsc_negatives": float((self.contrast_group or together) - 1)} if self.contrasts else {}
 
     def counts(self, batch: Batch) -> dict[str, int]:
         found = {"vsc": counts.matchable(batch)} if self.contrasts else {}
@@ -246,13 +271,13 @@ class RetrievalStep(nn.Module):
         }
 
 
-class VqaStep(nn.Module):
+class VqaStep(Step):
     def __init__(self, model: Mvptr) -> None:
         super().__init__()
         self.model = model
 
-    def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
-        return flops.classification(self.model.architecture, s, self.model.architecture.head_size)
+    def forward_flops(self, sizes: Sizes, global_size: int) -> dict[str, float]:
+        return flops.classification(self.model.architecture, sizes, self.model.architecture.head_size)
 
     def counts(self, batch: Batch) -> dict[str, int]:
         return {"answers": len(batch)}
@@ -264,13 +289,13 @@ class VqaStep(nn.Module):
         }
 
 
-class EntailmentStep(nn.Module):
+class EntailmentStep(Step):
     def __init__(self, model: Mvptr) -> None:
         super().__init__()
         self.model = model
 
-    def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
-        return flops.classification(self.model.architecture, s, 3)
+    def forward_flops(self, sizes: Sizes, global_size: int) -> dict[str, float]:
+        return flops.classification(self.model.architecture, sizes, 3)
 
     def counts(self, batch: Batch) -> dict[str, int]:
         return {"labels": len(batch)}
@@ -291,15 +316,15 @@ def span_similarity(states_BND: Tensor, length: int, span_mask_BGL: Tensor, regi
     return cosine.masked_fill(~region_mask_BR[:, None], -torch.inf)
 
 
-class GroundingStep(nn.Module):
+class GroundingStep(Step):
     """Similarities regressed to IoU (A.3.4), on the states of one multimodal layer."""
 
     def __init__(self, model: Mvptr, layer: int, objective: str) -> None:
         super().__init__()
         self.model, self.layer, self.objective = model, layer, objective
 
-    def forward_flops(self, s: Sizes, global_size: int) -> dict[str, float]:
-        return flops.classification(self.model.architecture, s, 0, whole_last_layer=True)
+    def forward_flops(self, sizes: Sizes, global_size: int) -> dict[str, float]:
+        return flops.classification(self.model.architecture, sizes, 0, whole_last_layer=True)
 
     def counts(self, batch: Batch) -> dict[str, int]:
         assert batch.grounded_BG is not None
