@@ -82,6 +82,15 @@ class StepModule(Protocol):
 
 
 @runtime_checkable
+class Grouped(Protocol):
+    """A step module whose parameters are not all trained alike; where it is none: matrices decay, vectors do not."""
+
+    def groups(self) -> Sequence[Group]:
+        """Every trained parameter is in one of them."""
+        ...
+
+
+@runtime_checkable
 class Leaved(Protocol):
     """A step module with parts that are called alike whatever the batch.
 

@@ -10,17 +10,18 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from vlp.config.training import Optimisation
+from vlp.config.training import Plan
 from vlp.errors import VlpError
 from vlp.training.base import Leaved
 from vlp.training.schedule import optimiser
 
 BUCKET = 5_000_000
+OF_A_GROUP = ("lr", "betas", "eps", "weight_decay")
 PERSISTENT = 100_000
 """With ZeRO 3 smaller parameters stay whole on every rank: gathering them would cost more than it saves."""
 
 
-def deepspeed_config(o: Optimisation, world_size: int, universal: bool = False) -> dict[str, Any]:
+def deepspeed_config(o: Plan, world_size: int, universal: bool = False) -> dict[str, Any]:
     return {
         "checkpoint": {"load_universal": universal},
         "train_batch_size": o.batch_size,
@@ -58,7 +59,7 @@ class CheckedAdamW(torch.optim.AdamW):
         return None if self.overflow else super().step(closure)
 
 
-def initialise(module: nn.Module, o: Optimisation, universal: bool = False) -> Any:
+def initialise(module: nn.Module, o: Plan, universal: bool = False) -> Any:
     """A DeepSpeed engine around `module`; its optimiser is torch's AdamW, so nothing is compiled.
 
     Args:
@@ -113,12 +114,12 @@ def gather(engine: Any, whole: nn.Module) -> None:
 
 def load(engine: Any, folder: Path, tag: str) -> None:
     """Read weights and optimiser state from `folder`/`tag`; afterwards the engine reads ordinary checkpoints again."""
-    decays = [group["weight_decay"] for group in engine.optimizer.param_groups]
+    own = [{k: group[k] for k in OF_A_GROUP} for group in engine.optimizer.param_groups]
     engine.load_checkpoint(str(folder), tag=tag, load_module_strict=True)
     # From a universal checkpoint ZeRO 3 gives every group the settings of the first, so that biases and norms would
     # decay, and all states one counter of steps, which each of them then counts up.
-    for group, decay in zip(engine.optimizer.param_groups, decays, strict=True):
-        group["weight_decay"] = decay
+    for group, settings in zip(engine.optimizer.param_groups, own, strict=True):
+        group.update(settings)
     for state in engine.optimizer.state.values():
         if torch.is_tensor(state.get("step")):
             state["step"] = state["step"].clone()

@@ -13,7 +13,7 @@ from vlp.training.schedule import samples_seen
 
 if TYPE_CHECKING:
     from vlp.config import Experiment
-    from vlp.config.training import Optimisation
+    from vlp.config.training import Plan
 
 TERA, GIGA, HOUR = 1e12, 1e9, 3600.0
 UTILISATION = 0.4
@@ -107,7 +107,7 @@ def trainings(e: Experiment, name: str) -> int:
 
 def cost(
     name: str,
-    o: Optimisation,
+    o: Plan,
     forward: Sequence[Mapping[str, float]],
     leading: Collection[str],
     machines: Machines,
@@ -134,7 +134,7 @@ def cost(
     return Cost(name, samples, o.batch_size, totals[0], totals[1], hours[0], hours[1], held, shares)
 
 
-def state_bytes(parameters: int, trained: int, o: Optimisation, ranks: int) -> float:
+def state_bytes(parameters: int, trained: int, o: Plan, ranks: int) -> float:
     """Weights, gradients and AdamW's state of one GPU, with ZeRO's shares.
 
     Half precision: 2 bytes a weight and a gradient, 12 for the float32 copy and both moments; float32: 4, 4 and 8.
@@ -144,7 +144,7 @@ def state_bytes(parameters: int, trained: int, o: Optimisation, ranks: int) -> f
     return parameters * weight / of[0] + trained * (gradient / of[1] + state / of[2])
 
 
-def kept(e: Experiment, o: Optimisation, parameters: int, stages: int) -> dict[str, float | None]:
+def kept(e: Experiment, o: Plan, parameters: int, stages: int) -> dict[str, float | None]:
     """Bytes of the largest checkpoints, which are those of a training with `o`, and of all models.
 
     Args:

@@ -18,7 +18,7 @@ from vlp.batching.batch import Batch
 from vlp.batching.draw import Draw
 from vlp.batching.loader import ahead, early, workers
 from vlp.batching.order import DROPOUT, Layout, generator, grouped_indices
-from vlp.config.training import Optimisation
+from vlp.config.training import Contrast, Plan
 from vlp.errors import ConfigError, Preempted, VlpError
 from vlp.files import sha256
 from vlp.launch import fence
@@ -35,7 +35,7 @@ from vlp.training.guards import NotFinite, Spikes, out_of_memory
 from vlp.training.memory import keep_freed
 from vlp.training.meter import Meter, line, peak_memory, peak_rate
 from vlp.training.probe import Probe
-from vlp.training.schedule import learning_rate, steps
+from vlp.training.schedule import groups, learning_rate, steps
 from vlp.training.signals import StopRequest, first_of
 from vlp.training.watchdog import Watchdog
 
@@ -46,7 +46,7 @@ def train(
     step_module: nn.Module,
     model: nn.Module,
     source: Source,
-    o: Optimisation,
+    o: Plan,
     run_dir: Path,
     seed: int,
     fingerprint: str,
@@ -110,7 +110,7 @@ class Training:
         step_module: nn.Module,
         model: nn.Module,
         source: Source,
-        o: Optimisation,
+        o: Plan,
         run_dir: Path,
         seed: int,
         fingerprint: str,
@@ -124,6 +124,8 @@ class Training:
         self.run_dir, self.seed, self.selection, self.probe = run_dir, seed, selection, probe
         self.layout = Layout(o.batch_size, self.world, o.accumulation)
         _check(self.layout, o, step_module)
+        self.cached = isinstance(o, Contrast) and o.embedding_cache
+        self.factors = [group.rate for group in groups(self.module)]
         self.lengths = source.lengths
         self.total = steps(o, len(self.lengths))
         self.best = Best(run_dir / "best.safetensors", fingerprint)
@@ -227,12 +229,13 @@ class Training:
         Ranks exchange two small tables: the targets' counts before the first forward pass, which no host waits for,
         and with the losses all that they have to agree on before the optimiser's step.
         """
-        for group in self.engine.optimizer.param_groups:
-            group["lr"] = learning_rate(self.o, self.step, self.total)
+        rate = learning_rate(self.o, self.step, self.total)
+        for group, factor in zip(self.engine.optimizer.param_groups, self.factors, strict=True):
+            group["lr"] = rate * factor
         self.watch.at(self.step, "counting targets")
         targets = counts.over_ranks(work.counts, self.device)
         self.watch.at(self.step, "forward and backward")
-        batches = [b.to(self.device) for b in work.batches] if self.o.embedding_cache else work.batches
+        batches = [b.to(self.device) for b in work.batches] if self.cached else work.batches
         cached = self._cached(work, batches)
         totals: dict[str, Tensor] = {}
         agreed = None
@@ -256,7 +259,7 @@ class Training:
         torch.manual_seed(int(generator(self.seed, DROPOUT, number, part).integers(2**62)))
 
     def _cached(self, work: Work, batches: Sequence[Batch]) -> list[Cached]:
-        if not self.o.embedding_cache:
+        if not self.cached:
             return []
         self._gather()
         assert isinstance(self.whole, Contrasting)
@@ -292,9 +295,7 @@ class Training:
             values = losses | {"learning_rate": learning_rate(self.o, self.step - 1, self.total)}
             values |= self.meter.rates()
             if isinstance(self.module, Telling):
-                values |= self.module.logged(
-                    self.o.batch_size // (1 if self.o.embedding_cache else self.o.accumulation)
-                )
+                values |= self.module.logged(self.o.batch_size // (1 if self.cached else self.o.accumulation))
             self.journal.metrics(self.step, values)
             rate = self.meter.whole()["samples_per_second"]
             print(line(self.step, self.total, values, rate, self.o.batch_size), flush=True)
@@ -367,11 +368,13 @@ class Training:
             self.checkpoints.tidy()
 
 
-def _check(layout: Layout, o: Optimisation, module: nn.Module) -> None:
+def _check(layout: Layout, o: Plan, module: nn.Module) -> None:
     """Raises VlpError, ConfigError: the global batch can not be shared like this."""
     if o.batch_size % layout.parts:
         ranks = f"{layout.world} ranks x {layout.accumulation} accumulation"
         raise VlpError(f"batch_size {o.batch_size} is not a multiple of {ranks}")
+    if not isinstance(o, Contrast):
+        return
     if o.negative_group is not None and layout.micro % o.negative_group:
         raise ConfigError(f"negative_group: {o.negative_group} does not divide the micro-batch of {layout.micro}")
     if o.embedding_cache and not (isinstance(module, Contrasting) and module.contrasts):

@@ -47,6 +47,13 @@ def test_half_of_the_negatives_get_another_image(collator: Collator, size: int, 
     assert len({tuple(d.tolist()) for d in drawn if d is not None}) > 1
 
 
+def test_negatives_are_ps_at_once_unless_warmed_up(collator: Collator) -> None:
+    batch = collator(ROWS, images(collator))
+    for warmup, powers in ((0.0, [1.0] * 4), (0.5, [0.0, 0.5, 1.0, 1.0])):
+        drawn = [add_negative_noise(batch, draw(8, step=s, total=100), warmup).hardness for s in (0, 25, 50, 99)]
+        assert [float(h) for h in drawn if h is not None] == powers
+
+
 def test_masked_phrases_keep_their_place(collator: Collator) -> None:
     clean, hidden = collator(ROWS, images(collator)), masked(collator, Masking(words=0, phrases=0.99))
     assert torch.equal(hidden.phrase_mask_BP, clean.phrase_mask_BP)

@@ -13,7 +13,7 @@ from vlp.training.estimate import Bill, Cost, Machines, cost, kept, state_bytes
 if TYPE_CHECKING:
     from vlp.config import Experiment
     from vlp.config.phrases import Lengths
-    from vlp.config.training import Optimisation
+    from vlp.config.training import Plan
     from vlp.methods.mvptr.model import Architecture
 
 WORDS, TAGS, REGIONS = 14.0, 16.0, 38.0
@@ -86,7 +86,7 @@ def _cost(
     e: Experiment,
     a: Architecture,
     name: str,
-    o: Optimisation,
+    o: Plan,
     forward: list[dict[str, float]],
     machines: Machines,
     cap: Lengths,
