@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
-from vlp.errors import ConfigError
+from vlp.errors import ConfigError, InputError
 
 T = TypeVar("T")
 
@@ -22,3 +23,29 @@ def parse_shard(text: str) -> tuple[int, int]:
 def shard(items: Sequence[T], number: int, count: int) -> Sequence[T]:
     """The `number`-th (from 1) of `count` runs of neighbours, which differ in length by one at most."""
     return items[len(items) * (number - 1) // count : len(items) * number // count]
+
+
+def check_complete(shards: Sequence[Path], records: Sequence[Mapping[str, Any]], again: str) -> None:
+    """Records hold `shard`: its number (from 1) and how many there are; `again` says how to make one (`{}`: I/N).
+
+    Raises:
+        InputError: a shard is missing, comes twice or out of order, or is of another way to cut.
+    """
+    count = records[0]["shard"][1]
+    for path, value in zip(shards, records, strict=True):
+        if value["shard"][1] != count:
+            problem = f"shard {name_of(value)}, the first is {name_of(records[0])}."
+            raise InputError(path, problem, "Merge the shards of one extraction.")
+    numbers = [value["shard"][0] for value in records]
+    missing = sorted({*range(1, count + 1)} - {*numbers})
+    if missing:
+        name = f"{missing[0]}/{count}"
+        problem = f"shard {name} is missing ({len(missing)} of {count} are)."
+        raise InputError(shards[0].parent, problem, again.format(name))
+    if numbers != sorted(set(numbers)):
+        raise InputError(shards[0].parent, "a shard comes twice, or not in order.", "Name each once, from 1 on.")
+
+
+def name_of(value: Mapping[str, Any]) -> str:
+    """`shard` of a record as the command line has it: `2/4`."""
+    return "/".join(map(str, value["shard"]))

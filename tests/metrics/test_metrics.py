@@ -129,40 +129,6 @@ def test_recalls_equal_a_plain_loop(seed: int, images: int, captions: int) -> No
 
 # -- VQA ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("given_", "wanted"),
-    [
-        ("The Dog", "dog"),
-        ("two dogs and a cat", "2 dogs and cat"),
-        ("None", "0"),
-        ("ten", "10"),
-        ("1,000", "1000"),
-        ("1,000-2,000", "10002000"),  # a comma in a number: every mark vanishes
-        ("black/white", "black white"),
-        ("black / white", "black white"),
-        ("hello!", "hello"),
-        ("yes, it is.", "yes it is"),
-        ("3.5", "3.5"),
-        ("dr. who", "dr who"),
-        ("dont know", "don't know"),
-        ("couldnt've", "couldn't've"),
-        ("couldn'tve", "couldn't've"),
-        ("it's 5 oclock", "it's 5 o'clock"),
-        (" a\tb\nc ", "b c"),
-        ("", ""),
-    ],
-)
-def test_normalise_answer(given_: str, wanted: str) -> None:
-    assert vqa.normalise_answer(given_) == wanted
-
-
-def test_contractions_come_from_leaving_out_one_apostrophe() -> None:
-    for key, word in vqa.CONTRACTIONS.items():
-        assert len(key) == len(word) - 1 and key.replace("'", "") == word.replace("'", "")
-    assert vqa.CONTRACTIONS["yall'd've"] == vqa.CONTRACTIONS["y'alld've"] == "y'all'd've"
-    assert "hell" not in vqa.CONTRACTIONS and "well" not in vqa.CONTRACTIONS
-
-
-@pytest.mark.parametrize(
     ("answer", "references", "wanted"),
     [
         ("red", ["red"] * 10, 1.0),

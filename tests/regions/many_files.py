@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlp.regions.manifest import write_manifest
+from vlp.regions.folder import write_manifest
 from vlp.regions.store import RegionWriter
 
 NAMES = ["circle", "square", "star"]

@@ -25,12 +25,12 @@ from tests.regions.fake_detector import SIZE, Fake
 from vlp.errors import ConfigError, InputError
 from vlp.images.decode import ImageRecord, Skipped, in_folder, measured
 from vlp.parts import parse_shard, shard
+from vlp.progress import shown
 from vlp.regions import extract as extraction
 from vlp.regions import plan, shards
 from vlp.regions.annotate import annotate
 from vlp.regions.extract import Extraction, extract, store_facts
 from vlp.regions.finished import Finished, path_for
-from vlp.regions.progress import shown
 from vlp.regions.store import RegionStore
 
 SHAPES = ((24, 16), (16, 24), (20, 20))
@@ -97,15 +97,15 @@ def test_a_full_batch_has_one_aspect_ratio() -> None:
 
 
 def test_regions_depend_on_no_other_source_of_the_package() -> None:
-    root = Path(extraction.__file__).parent
+    root = Path(extraction.__file__).parents[1]
     files = [p for name in extraction.CODE for p in ([root / name] if name.endswith(".py") else root.glob(f"{name}/*"))]
     files = [path for path in files if path.suffix == ".py"]
     own = {".".join(path.relative_to(root).with_suffix("").parts) for path in files}
-    assert {"detectors.vinvl", "detectors.selection", "plan"} < own
+    assert {"images.decode", "regions.detectors.vinvl", "regions.detectors.selection", "regions.plan"} < own
     for path in files:
         if path.name != "extract.py":  # keeps and writes them too
-            named = re.findall(r"^ *(?:from|import) vlp\.regions\.([a-z0-9_.]+)", path.read_text(), re.MULTILINE)
-            assert {name for name in named if name != "detectors"} <= own, path.name
+            named = re.findall(r"^ *(?:from|import) vlp\.((?:images|regions)\.[a-z0-9_.]+)", path.read_text(), re.MULTILINE)
+            assert {name for name in named if name != "regions.detectors"} <= own, path.name
 
 
 def test_a_slow_speed_is_told_in_two_digits() -> None:

@@ -14,7 +14,7 @@ from tests.regions.many_files import COUNTS, NAMES, write_file, write_folder
 from vlp.errors import InputError
 from vlp.files import STORE_MANIFEST, sha256
 from vlp.regions.annotate import annotate, truth_tags
-from vlp.regions.manifest import write_manifest
+from vlp.regions.folder import write_manifest
 from vlp.regions.shard import Shard
 from vlp.regions.staging import stage
 from vlp.regions.store import RegionStore

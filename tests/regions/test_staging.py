@@ -18,7 +18,7 @@ from vlp.config import Experiment
 from vlp.errors import ConfigError, InputError
 from vlp.files import STORE_MANIFEST, sha256
 from vlp.regions import staging
-from vlp.regions.manifest import write_manifest
+from vlp.regions.folder import write_manifest
 from vlp.regions.staging import stage, staged
 from vlp.regions.store import RegionStore, RegionWriter
 

@@ -159,7 +159,7 @@ def _named(console: Console, e: Experiment) -> list[str]:
 def _captioner(model: str) -> list[Path]:
     """The model, if it is not on this disk."""
     from vlp.errors import InputError
-    from vlp.models.local import on_disk
+    from vlp.local import on_disk
 
     try:
         on_disk(model)

@@ -32,6 +32,7 @@ def estimate(
     overrides: Overrides = None,
 ) -> None:
     """Print FLOPs, hours, memory and disk of each stage; nothing is run and no data is needed."""
+    from vlp.doctor.needs import known_counts
     from vlp.runs.estimate import bill
     from vlp.training import estimate as estimates
 
@@ -88,17 +89,6 @@ def _print_stages(costs: list[Cost], machines: Machines, times: list[int]) -> No
     print("\nshare of the useful FLOPs")
     for c in costs:
         print(f"  {c.name:12}" + ", ".join(f"{part} {share:.2%}" for part, share in c.shares.items()))
-
-
-def known_counts(e: Experiment) -> dict[str, int]:
-    """Counts of the tables, once `vlp data read` has written them."""
-    from vlp.files import read_json
-
-    summary = e.place("tables/summary.json")
-    if not summary.exists():
-        return {}
-    counts = read_json(summary)["counts"]
-    return {table: sum(n.values()) if table == "images" else n["train"] for table, n in counts.items()}
 
 
 def _given(pairs: list[str]) -> dict[str, int]:

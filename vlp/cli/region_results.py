@@ -40,7 +40,7 @@ def tell_skipped(skipped: Sequence[Mapping[str, str]]) -> None:
 
 
 def tell_result(store: Path, result: Extraction, skipped: int) -> None:
-    from vlp.regions.progress import shown
+    from vlp.progress import shown
 
     resumed = f", {result.resumed:,} of them finished before" if result.resumed else ""
     print(

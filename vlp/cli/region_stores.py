@@ -106,7 +106,7 @@ def annotate(store: Store, tables: Tables, out: Out) -> None:
 def manifest(folder: Annotated[Path, typer.Argument(help="Folder of shards (*.h5).", show_default=False)]) -> None:
     """Make one store of a folder of shards: check every byte, write the manifest."""
     from vlp.files import sha256
-    from vlp.regions.manifest import write_manifest
+    from vlp.regions.folder import write_manifest
 
     written = write_manifest(folder)
     images = written.shards[-1].stop

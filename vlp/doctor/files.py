@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from vlp.data.archives import members
+from vlp.archives import members
 from vlp.doctor.catalogue import File
 from vlp.errors import InputError
 from vlp.files import sha256

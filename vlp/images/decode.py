@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vlp.data.archives import members, open_binary
+from vlp.archives import members, open_binary
 from vlp.errors import InputError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from vlp.data.archives import open_binary
+from vlp.archives import open_binary
 from vlp.errors import InputError
 from vlp.images.decode import stretched
 from vlp.regions.geometry import geometry

@@ -14,8 +14,9 @@ import numpy as np
 from vlp.data.tables import rows, table_path
 from vlp.errors import InputError
 from vlp.files import atomic
+from vlp.regions.folder import write_manifest
 from vlp.regions.layout import INDEX_DIGEST, TRUTH, dataset, index_digest, write_truth
-from vlp.regions.manifest import read_manifest, write_manifest
+from vlp.regions.manifest import read_manifest
 from vlp.regions.shard import Shard
 from vlp.regions.store import RegionStore
 

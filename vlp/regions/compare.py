@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from vlp.errors import InputError
 from vlp.files import atomic
 from vlp.images.decode import ImageRecord, Skipped
+from vlp.progress import Meter
 from vlp.regions.geometry import iou_matrix
-from vlp.regions.progress import Meter
 from vlp.regions.store import RegionStore
 from vlp.regions.vinvl_tsv import import_tsv
 

@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from vlp.errors import InputError
 from vlp.files import raise_if_full, sha256
 from vlp.images.decode import ImageError, ImageRecord, Skipped, open_image
+from vlp.progress import Meter
 from vlp.regions.detectors.base import Detector, Found
 from vlp.regions.finished import Finished, path_for
 from vlp.regions.plan import batches
-from vlp.regions.progress import Meter
 from vlp.regions.quality import by_split
 from vlp.regions.store import RegionWriter
 from vlp.regions.train import deterministic

@@ -6,12 +6,12 @@ The manifest is written last, and its digest is that of the store: nobody has to
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vlp.errors import InputError
-from vlp.files import STORE_MANIFEST, read_json, sha256, write_json
+from vlp.files import STORE_MANIFEST, read_json
 from vlp.regions.shard import Shard
 
 FORMAT = "vlp-regions-folder/1"
@@ -72,37 +72,6 @@ def read_manifest(folder: Path) -> Manifest:
     if not shards or [e.start for e in shards] != [0, *(e.stop for e in shards[:-1])]:
         raise InputError(path, "the ranges of the files do not follow one another.", _REMEDY)
     return Manifest(folder, shards)
-
-
-def write_manifest(folder: Path) -> Manifest:
-    """Make the store of the folder's *.h5 files, in the order of their names; every byte is read once.
-
-    Raises:
-        InputError: there is no such file, one is damaged or unlike the others, or an image comes twice.
-    """
-    from vlp.regions.store import RegionStore
-
-    files = sorted(path for path in folder.glob("*.h5") if not path.name.startswith("."))
-    if not files:
-        raise InputError(folder, "the folder has no *.h5 file.", "Name the folder of the region shards.")
-    entries: list[Entry] = []
-    for path in files:
-        shard, start = Shard(path), entries[-1].stop if entries else 0
-        if shard.index_sha256 is None:
-            raise InputError(path, "the file was written before files had a digest of their index.", "Write it again.")
-        shard.check_whole("Write it again.")
-        size, digest = path.stat().st_size, sha256(path)
-        entries.append(Entry(path.name, start, start + len(shard), shard.rows, size, digest, shard.index_sha256))
-    shown = {"format": FORMAT, "images": entries[-1].stop, "rows": sum(e.rows for e in entries)}
-    (folder / STORE_MANIFEST).unlink(missing_ok=True)  # the old one may tell of files that are no more
-    write_json(folder / STORE_MANIFEST, {**shown, "shards": [asdict(entry) for entry in entries]})
-    try:
-        store = RegionStore(folder)
-        store.index(store.image_ids[0]) if len(store) else None  # the search for ids finds those that come twice
-    except InputError:
-        (folder / STORE_MANIFEST).unlink()
-        raise
-    return read_manifest(folder)
 
 
 def _entry(path: Path, row: Mapping[str, Any]) -> Entry:

@@ -9,9 +9,10 @@ from typing import Any
 
 from vlp.errors import InputError
 from vlp.files import read_json
+from vlp.parts import check_complete, name_of
+from vlp.progress import Meter
 from vlp.regions.extract import Extraction
-from vlp.regions.manifest import write_manifest
-from vlp.regions.progress import Meter
+from vlp.regions.folder import write_manifest
 from vlp.regions.store import ALIKE, RegionStore, RegionWriter
 
 _AGAIN = "Run vlp regions extract --shard {} again."
@@ -65,7 +66,7 @@ def merge(shards: Sequence[Path], out: Path) -> Extraction:
     stores, records = _opened(shards)
     first = stores[0]
     for store, value in zip(stores, records, strict=True):
-        store.check_whole(_AGAIN.format(_name(value)))
+        store.check_whole(_AGAIN.format(name_of(value)))
     facts = {k: v for k, v in first.facts.items() if k != "format"}
     with (
         Meter("merge shards", sum(map(len, stores)), "images") as meter,
@@ -110,7 +111,7 @@ def _opened(shards: Sequence[Path]) -> tuple[list[RegionStore], list[dict[str, A
         differing += [name.replace("_", " ") for name in ALIKE if getattr(store, name) != getattr(first, name)]
         if differing:
             problem = f"made otherwise than {first.path.name}: {', '.join(differing)}."
-            raise InputError(store.path, problem, _AGAIN.format(_name(value)))
+            raise InputError(store.path, problem, _AGAIN.format(name_of(value)))
     return stores, records
 
 
@@ -126,28 +127,3 @@ def _summed(records: Sequence[Mapping[str, Any]], images: int, regions: int) -> 
 def skipped_in(shards: Sequence[Path]) -> list[dict[str, str]]:
     """The images that the shards left out."""
     return [row for path in shards for row in read_json(path.with_suffix(".json"))["skipped"]]
-
-
-def check_complete(shards: Sequence[Path], records: Sequence[Mapping[str, Any]], again: str) -> None:
-    """Records hold `shard`: its number (from 1) and how many there are; `again` says how to make one (`{}`: I/N).
-
-    Raises:
-        InputError: a shard is missing, comes twice or out of order, or is of another way to cut.
-    """
-    count = records[0]["shard"][1]
-    for path, value in zip(shards, records, strict=True):
-        if value["shard"][1] != count:
-            problem = f"shard {_name(value)}, the first is {_name(records[0])}."
-            raise InputError(path, problem, "Merge the shards of one extraction.")
-    numbers = [value["shard"][0] for value in records]
-    missing = sorted({*range(1, count + 1)} - {*numbers})
-    if missing:
-        name = f"{missing[0]}/{count}"
-        problem = f"shard {name} is missing ({len(missing)} of {count} are)."
-        raise InputError(shards[0].parent, problem, again.format(name))
-    if numbers != sorted(set(numbers)):
-        raise InputError(shards[0].parent, "a shard comes twice, or not in order.", "Name each once, from 1 on.")
-
-
-def _name(value: Mapping[str, Any]) -> str:
-    return "/".join(map(str, value["shard"]))

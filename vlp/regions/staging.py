@@ -12,8 +12,8 @@ from pathlib import Path
 
 from vlp.errors import ConfigError, InputError
 from vlp.files import STORE_MANIFEST, atomic, raise_if_full, read_json, sha256, write_json
+from vlp.progress import Meter
 from vlp.regions.manifest import Entry, read_manifest
-from vlp.regions.progress import Meter
 from vlp.regions.shard import Shard, damage
 
 _BLOCK = 1 << 22

@@ -14,8 +14,8 @@ from torch import Tensor
 from vlp.config.regions import Detector as DetectorConfig
 from vlp.errors import InputError
 from vlp.images.decode import ImageError, ImageRecord, Skipped, read_image, scale_to, to_float
+from vlp.progress import Meter
 from vlp.regions.detector import Detector
-from vlp.regions.progress import Meter
 
 CACHE_BYTES = 1 << 30
 SCALE_IMAGES = 256

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from vlp.errors import InputError
 from vlp.files import atomic
+from vlp.progress import Meter
 from vlp.regions.geometry import geometry
-from vlp.regions.progress import Meter
 from vlp.regions.store import Regions, RegionStore
 from vlp.regions.vinvl_tsv import NAMES_FILE
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.images.decode import ImageRecord, Skipped
+from vlp.progress import Meter
 from vlp.regions.geometry import clip, iou_matrix
-from vlp.regions.progress import Meter
 from vlp.regions.quality import by_split
 from vlp.regions.store import RegionWriter
 from vlp.regions.tsv_lines import REMEDY, check_number, image_id_of, lines, raw_lines

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from markupsafe import Markup, escape
 
-from vlp.data.archives import open_binary
+from vlp.archives import open_binary
 from vlp.report import figures
 
 T = TypeVar("T")

@@ -106,7 +106,7 @@ class Vqa(Task):
         return {a: i for i, a in enumerate(self.answers)}
 
     def train_batch(self, rows: np.ndarray, draw: Draw) -> Batch:
-        from vlp.metrics.vqa import normalise_answer
+        from vlp.data.answers import normalise_answer
 
         batch = self.collator(rows, self.image_ids(rows))
         scores = torch.zeros(len(rows), len(self.answers))

@@ -1,5 +1,5 @@
 """Journal first, MLflow as its mirror."""
 
-from vlp.tracking.run import track
+from vlp.tracking.recording import track
 
 __all__ = ["track"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlp.archives import open_binary
 from vlp.errors import InputError
 from vlp.files import STORE_MANIFEST, folder_lines, sha256, write_text
 
@@ -105,8 +106,6 @@ def _contents(part: Part) -> Iterator[tuple[str, tuple[str, int]]]:
 
 
 def _bytes(path: Path) -> bytes:
-    from vlp.data.archives import open_binary
-
     with open_binary(path) as file:
         return file.read()
 

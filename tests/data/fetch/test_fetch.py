@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from tests.data.fetch.server import Server, jpeg, serving
+from vlp.archives import members
 from vlp.data.addresses import file_name
-from vlp.data.archives import members
 from vlp.data.fetch.client import Limits, Status
 from vlp.data.fetch.hosts import GIVE_UP, Manners
 from vlp.data.fetch.run import Result, Settings, fetch

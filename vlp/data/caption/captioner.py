@@ -12,7 +12,7 @@ import transformers
 from vlp.config.data import Captioner as Settings
 from vlp.errors import ConfigError, InputError
 from vlp.files import sha256
-from vlp.models.local import UNREADABLE, first_line, on_disk
+from vlp.local import UNREADABLE, first_line, on_disk
 
 if TYPE_CHECKING:
     from PIL import Image

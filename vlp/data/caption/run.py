@@ -14,8 +14,8 @@ from vlp.data.caption.finished import Finished, Row, path_for
 from vlp.errors import InputError
 from vlp.files import atomic, raise_if_full, read_json, sha256, write_json
 from vlp.images.decode import ImageError, ImageRecord, open_rgb
-from vlp.regions.progress import Meter
-from vlp.regions.shards import check_complete
+from vlp.parts import check_complete
+from vlp.progress import Meter
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -66,7 +66,7 @@ def hash_file(path: Path) -> NDArray[np.uint64] | None:
     """[WORDS] of an image file or a member of an archive; None: flat. Raises OSError: it cannot be read."""
     from PIL import Image
 
-    from vlp.data.archives import open_binary
+    from vlp.archives import open_binary
 
     with open_binary(path) as file, Image.open(file) as image:
         # a JPEG is decoded at a fraction of its size, many times as fast

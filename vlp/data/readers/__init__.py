@@ -31,7 +31,8 @@ from vlp.data.readers import (
 )
 from vlp.data.readers.common import Report
 from vlp.data.readers.images import Entry, Images, add_texts, choose
-from vlp.data.readers.source import TEXT_KEYS, Files, Job, Place, places
+from vlp.data.readers.job import Job
+from vlp.data.readers.source import TEXT_KEYS, Files, Place, places
 from vlp.data.tables import SCHEMAS, SPLITS, to_table, write_arrow
 from vlp.errors import ConfigError, InputError
 from vlp.files import write_json

@@ -16,7 +16,8 @@ from typing import Any
 from vlp.data.readers.boxes import coco_box, fit
 from vlp.data.readers.common import BadRecord, LeftOut, field, list_in, read_object, text_of
 from vlp.data.readers.images import Image
-from vlp.data.readers.source import Files, Job
+from vlp.data.readers.job import Job
+from vlp.data.readers.source import Files
 
 ROLES = ("instances",)
 

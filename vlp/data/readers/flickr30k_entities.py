@@ -22,7 +22,7 @@ from vlp.data.readers.align import Span, carry, squeeze
 from vlp.data.readers.boxes import fit
 from vlp.data.readers.common import BadRecord, LeftOut, read_lines
 from vlp.data.readers.images import Image
-from vlp.data.readers.source import Job
+from vlp.data.readers.job import Job
 from vlp.errors import InputError
 
 ROLES = ("sentences", "annotations")

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from rich.console import Console
 from rich.progress import Progress
 
-from vlp.data.archives import members, open_binary, split
+from vlp.archives import members, open_binary, split
 from vlp.data.readers.common import BadRecord
 from vlp.errors import ConfigError
 

@@ -17,8 +17,9 @@ from typing import Any
 from vlp.data.readers.common import BadRecord, LeftOut, Report, cells
 from vlp.data.readers.gather import Gathered
 from vlp.data.readers.images import Entry
+from vlp.data.readers.job import Job
 from vlp.data.readers.origins import Origin, flickr_id
-from vlp.data.readers.source import Files, Job
+from vlp.data.readers.source import Files
 from vlp.errors import InputError
 
 ROLES = ("images",)

@@ -20,9 +20,10 @@ from vlp.data.readers.coco_instances import Instances, load
 from vlp.data.readers.common import BadRecord, LeftOut, field, list_in, read_list, text_of
 from vlp.data.readers.gather import Gathered
 from vlp.data.readers.images import Entry
+from vlp.data.readers.job import Job
 from vlp.data.readers.origins import of_file
 from vlp.data.readers.pickles import read_pickle
-from vlp.data.readers.source import Files, Job
+from vlp.data.readers.source import Files
 from vlp.data.tables import SPLITS
 
 ROLES = ("refs", "instances")

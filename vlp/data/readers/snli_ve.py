@@ -11,7 +11,7 @@ from typing import Any
 
 from vlp.config.tasks.entailment import LABELS
 from vlp.data.readers.common import BadRecord, LeftOut, field, json_lines, text_of
-from vlp.data.readers.source import Job
+from vlp.data.readers.job import Job
 
 ROLES = ("pairs",)
 

@@ -1,18 +1,17 @@
-"""The files of a source, and what a reader is given."""
+"""The data sets of an experiment, and the files of a source."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlp.config.data import DataSet, Source
-from vlp.data.readers.common import Once, Report
+from vlp.data.readers.common import Report
 from vlp.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from vlp.config import Experiment
-    from vlp.data.readers.images import Images
 
 TEXT_KEYS = ("captions", "texts")
 """Keys of a data set whose sources name images and their texts; the others annotate those images."""
@@ -123,20 +122,3 @@ class Files:
                 )
             self.report.note(f"{self.key}: no file {self.report.name(path)} (source split {split!r})")
         return found
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a reader of annotations gets; it yields the rows of its table."""
-
-    files: Files
-    images: Images
-    report: Report
-    prefix: str
-    """Name of the data set, first part of every id."""
-    once: Once = field(default_factory=lambda: Once("id"))
-    """Ids seen so far, over all files of the table."""
-
-    @property
-    def table(self) -> str:
-        return self.files.key

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vlp.data.answers import normalise_answer
 from vlp.data.readers.common import read_object
 from vlp.errors import InputError
-from vlp.metrics.vqa import normalise_answer
 
 _REMEDY = "Name trainval_label2ans.json (a list) or trainval_ans2label.json (answer: label)."
 

@@ -15,7 +15,8 @@ from typing import Any
 from vlp.data.readers.common import BadRecord, LeftOut, Once, field, read_list, text_of
 from vlp.data.readers.gather import ONLY_SPLIT
 from vlp.data.readers.images import Caption, Entry
-from vlp.data.readers.source import Files, Job
+from vlp.data.readers.job import Job
+from vlp.data.readers.source import Files
 from vlp.data.tables import QUESTION
 
 ROLES = ("questions", "annotations")

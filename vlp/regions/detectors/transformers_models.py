@@ -16,7 +16,7 @@ from torchvision.ops import box_convert
 from vlp.config.regions import Selection
 from vlp.errors import InputError
 from vlp.files import sha256
-from vlp.models.local import UNREADABLE, first_line, on_disk
+from vlp.local import UNREADABLE, first_line, on_disk
 from vlp.regions.detectors.base import Found, without_attributes
 from vlp.regions.detectors.selection import select
 

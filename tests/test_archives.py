@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlp.data.archives import members, open_binary
+from vlp.archives import members, open_binary
 from vlp.data.readers.image_files import Folders, probe
 from vlp.errors import ConfigError, InputError
 from vlp.images.decode import ImageError, ImageRecord, read_image
