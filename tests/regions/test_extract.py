@@ -104,7 +104,8 @@ def test_regions_depend_on_no_other_source_of_the_package() -> None:
     assert {"images.decode", "regions.detectors.vinvl", "regions.detectors.selection", "regions.plan"} < own
     for path in files:
         if path.name != "extract.py":  # keeps and writes them too
-            named = re.findall(r"^ *(?:from|import) vlp\.((?:images|regions)\.[a-z0-9_.]+)", path.read_text(), re.MULTILINE)
+            pattern = r"^ *(?:from|import) vlp\.((?:images|regions)\.[a-z0-9_.]+)"
+            named = re.findall(pattern, path.read_text(), re.MULTILINE)
             assert {name for name in named if name != "regions.detectors"} <= own, path.name
 
 
