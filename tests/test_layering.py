@@ -242,9 +242,7 @@ KNOWN_CIRCLES: list[list[str]] = [
 KNOWN_WORDS: set[str] = {
     "vlp/batching/inputs.py",
     "vlp/bundle/contents.py",
-    "vlp/cli/logs.py",
     "vlp/cli/models.py",
-    "vlp/cli/phrases.py",
     "vlp/cli/pretrain.py",
     "vlp/cli/region_results.py",
     "vlp/cli/report.py",
@@ -256,8 +254,6 @@ KNOWN_WORDS: set[str] = {
     "vlp/infer/predictor.py",
     "vlp/infer/search.py",
     "vlp/models/directory.py",
-    "vlp/regions/annotate.py",
-    "vlp/regions/store.py",
     "vlp/report/alignment.py",
     "vlp/report/html.py",
     "vlp/report/ledger.py",

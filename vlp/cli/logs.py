@@ -12,7 +12,7 @@ from vlp.cli.options import Overrides
 
 
 def command(
-    job: Annotated[str, typer.Argument(help="Rule (stage1, vqa.full) or id of the job.")],
+    job: Annotated[str, typer.Argument(help="Rule (vqa.full) or id of the job.")],
     config: Config = None,
     folder: Folder = None,
     lines: Annotated[int, typer.Option(min=1, help="So many lines of each log.")] = 30,

@@ -91,9 +91,8 @@ def merge(
 
 def _record(run: Run, out: Path, counts: MiningCounts, seconds: float) -> None:
     rate = counts.texts / max(seconds, 1e-9)
-    run.metric("texts", counts.texts)
-    run.metric("texts_without_phrase", counts.without_phrase)
-    run.metric("phrases_per_text", counts.per_text)
+    for key, value in counts.metrics().items():
+        run.metric(key, value)
     run.metric("texts_per_second", rate)
     print(f"{out}: {counts}, {rate:.0f} texts/s")
 

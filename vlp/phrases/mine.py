@@ -51,6 +51,14 @@ class MiningCounts:
     def per_text(self) -> float:
         return self.phrases / self.texts if self.texts else 0.0
 
+    def metrics(self) -> dict[str, float]:
+        """What the run of the rule is told."""
+        return {
+            "texts": self.texts,
+            "texts_without_phrase": self.without_phrase,
+            "phrases_per_text": self.per_text,
+        }
+
     def __str__(self) -> str:
         return f"{self.texts} texts, {self.without_phrase} without a phrase, {self.per_text:.2f} phrases per text"
 

@@ -44,7 +44,7 @@ def annotate_train(store: Path, tables: Path, out: Path, whole: bool = True) -> 
     both = (rows(tables, name, "train", ["image_id", "class_name"]) for name in ("objects", "labels"))
     truth = truth_tags(chain.from_iterable(both))
     if not truth:
-        remedy = "Set data.objects or data.labels and read the tables again, or set pretraining.tag_source: detector."
+        remedy = "Set data.objects or data.labels and read the tables again, or have the detector's tags read."
         raise InputError(table_path(tables, "objects"), "no train image has an object or a label.", remedy)
     if not whole and truth.keys().isdisjoint(RegionStore(store).image_ids):
         return 0

@@ -248,7 +248,7 @@ class RegionStore:
         """
         if source == "ground_truth":
             if not self.has_truth:
-                remedy = "Add them (vlp regions annotate), or set pretraining.tag_source: detector."
+                remedy = "Add them (vlp regions annotate), or have the detector's tags read."
                 raise InputError(self.path, "the store has no ground-truth tags.", remedy)
             truth = self.truth(image_id)
             if truth is not None:
