@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import torch.distributed as dist
 
 from vlp.errors import InputError
@@ -168,3 +169,14 @@ def test_a_rank_hashes_what_it_wrote(tmp_path: Path) -> None:
     assert sorted(checkpoint.digests(folder, 0)) == sorted(names)
     assert list(checkpoint.digests(folder, 1)) == [others[0]]
     assert list(checkpoint.digests(folder, 11)) == [others[1]]
+
+
+def test_state_beside_the_parameters_is_that_of_the_step(tmp_path: Path) -> None:
+    """The training goes on while it is written."""
+    checkpoints, rows = checkpoint.Checkpoints(tmp_path, "f"), torch.zeros(100_000)
+    checkpoints.save(Engine(), 10, {}, {"rows": rows})
+    rows += 1
+    checkpoints.close()
+    found = checkpoint.newest(tmp_path, "f")
+    assert found is not None and checkpoint.BEYOND in found.manifest["files"]
+    assert not checkpoint.beyond(found)["rows"].any()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from vlp.objectives.reduction import LossSum
@@ -54,6 +55,10 @@ class Beyond(Protocol):
     would be poisoned by a step that is left out, and move twice with accumulation; as buffers of the engine's module
     it would be lost when the number of ranks changes, and a teacher in bf16 stops moving.
     """
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Before the first step: where it is kept; `dtype`: of the engine's parameters, for copies that run."""
+        ...
 
     def state(self) -> Mapping[str, Tensor]:
         """All of it, by name: what a checkpoint holds. Floating-point tensors are float32."""
@@ -108,3 +113,8 @@ class Telling(Protocol):
     def logged(self, together: int) -> dict[str, float]:
         """Metrics, by key; `together`: samples of all ranks that one forward pass, or an embedding cache, compares."""
         ...
+
+
+def beyond_of(module: nn.Module) -> Beyond | None:
+    """What the step module keeps beside its parameters: its attribute `beyond`, if it has one."""
+    return getattr(module, "beyond", None)

@@ -10,11 +10,14 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch.distributed as dist
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from vlp.errors import InputError, VlpError
 from vlp.files import raise_if_full, read_json, sha256, write_json
@@ -22,10 +25,15 @@ from vlp.launch import fence
 
 MANIFEST = "manifest.json"
 TAG = "state"
+BEYOND = "beyond.safetensors"
+"""State beside the parameters, of all ranks."""
 DIGESTS = ".digests-{}.json"
 POLL_SECONDS = 0.02
 PATIENCE_SECONDS = 1800.0
 """How long rank 0 waits for the others' digests."""
+
+
+Held = dict[str, Tensor] | None
 
 
 class Found(NamedTuple):
@@ -57,11 +65,12 @@ class Checkpoints:
         self.seconds = 0.0
         """That saving has taken from the loop."""
 
-    def save(self, engine: Any, step: int, state: dict[str, Any]) -> None:
+    def save(self, engine: Any, step: int, state: dict[str, Any], beyond: Mapping[str, Tensor] | None = None) -> None:
         """Every rank writes its part.
 
         Args:
             state: what the loop has to know again.
+            beyond: tensors that are the same on every rank; rank 0 writes them as they are now.
 
         Raises:
             InputError: the disk is full, now or at the end of the checkpoint before.
@@ -79,8 +88,9 @@ class Checkpoints:
         except (OSError, RuntimeError) as error:
             raise_if_full(error, temporary)
             raise
+        held = None if beyond is None or dist.get_rank() else {k: x.to("cpu", copy=True) for k, x in beyond.items()}
         manifest = {"step": step, "world_size": dist.get_world_size(), "fingerprint": self.fingerprint, "state": state}
-        arguments = (step, manifest, dist.get_rank(), dist.get_world_size())
+        arguments = (step, manifest, dist.get_rank(), dist.get_world_size(), held)
         # A daemon: when another rank dies, this process must not wait for that rank's digests before it ends.
         self._thread = threading.Thread(target=self._finish, args=arguments, name="checkpoint", daemon=True)
         self._thread.start()
@@ -133,8 +143,10 @@ class Checkpoints:
             shutil.rmtree(left)
 
     # -- in the thread ------------------------------------------------------------------------------------------
-    def _finish(self, step: int, manifest: dict[str, Any], rank: int, world: int) -> None:
+    def _finish(self, step: int, manifest: dict[str, Any], rank: int, world: int, beyond: Held) -> None:
         try:
+            if beyond is not None:
+                _write(beyond, self._temporary(step) / BEYOND)
             self._make_whole(self._temporary(step), step, manifest, rank, world)
         except BaseException as error:
             self._failure = error
@@ -233,6 +245,26 @@ def digests(folder: Path, rank: int) -> dict[str, str]:
             _sync(path)
             found[path.relative_to(folder).as_posix()] = sha256(path)
     return found
+
+
+def beyond(found: Found) -> dict[str, Tensor]:
+    """The state beside the parameters.
+
+    Raises:
+        InputError: it has none.
+    """
+    if not (found.path / BEYOND).exists():
+        remedy = "It is of a training without any; move the checkpoints away to start anew."
+        raise InputError(found.path, f"lacks {BEYOND}, the state beside the parameters.", remedy)
+    return load_file(found.path / BEYOND)
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file({name: x.contiguous() for name, x in tensors.items()}, path)
+    except (OSError, SafetensorError) as error:
+        raise_if_full(error, path)
+        raise
 
 
 def _differing(path: Path, files: dict[str, str]) -> list[str]:

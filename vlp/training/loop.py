@@ -19,15 +19,16 @@ from vlp.batching.draw import Draw
 from vlp.batching.loader import ahead, early, workers
 from vlp.batching.order import DROPOUT, Layout, generator, grouped_indices
 from vlp.config.training import Contrast, Plan
-from vlp.errors import ConfigError, Preempted, VlpError
+from vlp.errors import Preempted
 from vlp.files import sha256
 from vlp.launch import fence
 from vlp.objectives import LossSum
 from vlp.tracking.journal import Journal
 from vlp.training import counts, universal
-from vlp.training.base import Source, Telling
+from vlp.training.base import Source, Telling, beyond_of
 from vlp.training.best import Best, Selection
-from vlp.training.checkpoint import MANIFEST, TAG, Checkpoints, Found
+from vlp.training.checkpoint import MANIFEST, TAG, Checkpoints, Found, beyond
+from vlp.training.checks import check
 from vlp.training.contrast import Cached, Contrasting, cache
 from vlp.training.counts import total_loss
 from vlp.training.engine import gather, initialise, load
@@ -123,7 +124,8 @@ class Training:
         self.module = copy.deepcopy(step_module) if o.zero_stage == 3 else step_module
         self.run_dir, self.seed, self.selection, self.probe = run_dir, seed, selection, probe
         self.layout = Layout(o.batch_size, self.world, o.accumulation)
-        _check(self.layout, o, step_module)
+        check(self.layout, o, step_module)
+        self.beyond = beyond_of(step_module)
         self.cached = isinstance(o, Contrast) and o.embedding_cache
         self.factors = [group.rate for group in groups(self.module)]
         self.lengths = source.lengths
@@ -140,6 +142,8 @@ class Training:
         self.first = None if torch.cuda.is_available() else early(self._load, self.step + self.shift)
         self.engine = initialise(self.module, o, found is not None and not self._same_ranks(found))
         self.device = self.engine.device
+        if self.beyond:
+            self.beyond.to(self.device, next(self.module.parameters()).dtype)
         if self.device.type == "cpu":
             keep_freed()
         if self.rank == 0:
@@ -251,6 +255,8 @@ class Training:
                 agreed = self._agree(totals, targets)
                 self.watch.at(self.step, "the optimiser's step")
             self.engine.step()
+        if self.beyond:
+            self.beyond.advance(self.module, self.engine.was_step_applied())
         assert agreed is not None
         self._check_applied(agreed.losses, work)
         return agreed
@@ -328,7 +334,7 @@ class Training:
             return
         self.watch.at(self.step, "saving")
         state = {"shift": self.shift, "accumulation": self.o.accumulation, "zero_stage": self.o.zero_stage}
-        self.checkpoints.save(self.engine, self.step, state)
+        self.checkpoints.save(self.engine, self.step, state, self.beyond.state() if self.beyond else None)
         self.saved = time.monotonic()
         if agreed.stopped:
             self.checkpoints.close()
@@ -362,20 +368,9 @@ class Training:
             dist.barrier()
             path = path.parent / universal.FOLDER
         load(self.engine, path, TAG)
+        if self.beyond:
+            self.beyond.restore(beyond(found))
         self.step, self.shift = int(found.manifest["step"]), int(found.manifest["state"]["shift"])
         dist.barrier()
         if self.rank == 0:
             self.checkpoints.tidy()
-
-
-def _check(layout: Layout, o: Plan, module: nn.Module) -> None:
-    """Raises VlpError, ConfigError: the global batch can not be shared like this."""
-    if o.batch_size % layout.parts:
-        ranks = f"{layout.world} ranks x {layout.accumulation} accumulation"
-        raise VlpError(f"batch_size {o.batch_size} is not a multiple of {ranks}")
-    if not isinstance(o, Contrast):
-        return
-    if o.negative_group is not None and layout.micro % o.negative_group:
-        raise ConfigError(f"negative_group: {o.negative_group} does not divide the micro-batch of {layout.micro}")
-    if o.embedding_cache and not (isinstance(module, Contrasting) and module.contrasts):
-        raise ConfigError("embedding_cache: no loss contrasts texts with images here; leave it out")

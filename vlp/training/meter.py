@@ -85,10 +85,11 @@ class Meter:
         seconds = max(1e-9, time.monotonic() - self._since)
         found = {
             "samples_per_second": (self._steps - self._steps_before) * self._samples / seconds,
-            "real_tokens_per_second": self._real * self._world / seconds,
-            "padded_tokens_per_second": self._padded * self._world / seconds,
             "data_wait": self._waited / seconds,
         }
+        if self._counted is not None:
+            found["real_tokens_per_second"] = self._real * self._world / seconds
+            found["padded_tokens_per_second"] = self._padded * self._world / seconds
         if self._counted is not None and self._peak is not None:
             found["mfu"] = self._flops / seconds / self._peak
         self._anew()
@@ -119,8 +120,10 @@ def line(step: int, total: int, values: dict[str, float], samples_per_second: fl
 
 def shown(values: dict[str, float]) -> str:
     """The rates in a few words."""
-    real, padded = (values[f"{kind}_tokens_per_second"] / 1e3 for kind in ("real", "padded"))
-    parts = [f"{real:.1f}k/{padded:.1f}k tokens/s", f"wait {values['data_wait']:.1%}"]
+    parts = [f"wait {values['data_wait']:.1%}"]
+    if "real_tokens_per_second" in values:
+        real, padded = (values[f"{kind}_tokens_per_second"] / 1e3 for kind in ("real", "padded"))
+        parts.insert(0, f"{real:.1f}k/{padded:.1f}k tokens/s")
     if "mfu" in values:
         parts.append(f"MFU {values['mfu']:.0%}")
     return "  ".join([*parts, f"{values['memory_bytes'] / 1e9:.1f} GB"])
