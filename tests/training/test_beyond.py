@@ -80,7 +80,7 @@ def test_one_two_one_ranks_keep_it(whole: dict[str, Tensor], tmp_path: Path) -> 
     alike(whole, left(tmp_path), 1e-6)
 
 
-@pytest.mark.parametrize(("precision", "zero_stage"), [("fp32", 2), ("fp32", 0), ("bf16", 2)])
+@pytest.mark.parametrize(("precision", "zero_stage"), [("fp32", 0), ("fp32", 1), ("fp32", 2), ("bf16", 0), ("bf16", 2)])
 def test_after_a_batch_that_is_not_finite_it_is_one_step_behind(
     precision: str, zero_stage: int, tmp_path: Path
 ) -> None:
