@@ -156,3 +156,15 @@ def test_pieces_of_words_share_a_character_with_them(words: list[tuple[int, int]
     taken = {c for start, length in words for c in range(start, start + length)}
     found = pieces_of([(s, s + n) for s, n in words], spans)
     assert found == [i for i, (a, b) in enumerate(spans) if taken & set(range(a, b))]
+
+
+def test_without_regions_and_phrases_every_text_is_in(built: Built) -> None:
+    counts = write(built.path, built.tables, None, None, built.tokenizer, None)
+    corpus = Corpus(built.path)
+    captions = corpus.texts("captions")
+    assert captions.ids == read_table(built.tables, "captions")["caption_id"].to_pylist()
+    assert counts.left_out == {} and counts.images == counts.tags == 0
+    assert built.tokenizer.decode(captions.tokens(captions.ids.index("s/0#0"))) == "a red star above a ring"
+    assert captions.sizes()[1].tolist() == [0] * len(captions) and len(captions.phrase_words(0)) == 0
+    with pytest.raises(InputError, match="not a whole corpus"):
+        corpus.tags("s/0")

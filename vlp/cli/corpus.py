@@ -22,10 +22,10 @@ def main() -> None:
 def build(
     config: ConfigPath,
     tables: TablesPath,
-    phrases: PhrasesPath,
     vocabulary: Annotated[Path, typer.Option(help="Folder of `vlp phrases vocabulary`.", show_default=False)],
-    regions: RegionsPath,
     out: Annotated[Path, typer.Option(help="corpus.h5 to write.", show_default=False)],
+    phrases: PhrasesPath = None,
+    regions: RegionsPath = None,
     overrides: Overrides = None,
 ) -> None:
     """Tokenise every text and tag; map word pieces to phrases."""
@@ -36,14 +36,15 @@ def build(
 
     e = experiment(config, overrides)
     inputs = {"tables": tables, "phrases": phrases, "vocabulary": vocabulary, "regions": regions}
+    inputs = {name: path for name, path in inputs.items() if path is not None}
     with track(e, rule="corpus", inputs=inputs, outputs={"corpus": out}, tags={"stage": "corpus"}) as run:
         counts = corpus.write(
             out,
             tables,
-            mine.read(phrases),
-            PhraseVocabulary.load(vocabulary / "phrases.json"),
+            None if phrases is None else mine.read(phrases),
+            None if phrases is None else PhraseVocabulary.load(vocabulary / "phrases.json"),
             tokenizer.load(vocabulary / "tokenizer"),
-            RegionStore(regions),
+            None if regions is None else RegionStore(regions),
             progress=lambda name, texts: print(f"{name}: {texts} texts"),
         )
         for name, texts in counts.texts.items():
@@ -57,4 +58,5 @@ def build(
     for label, texts in counts.left_out.items():
         print(f"{label}: {texts} texts left out, their images have no regions in the store")
     bare = ", ".join(f"{name} {n}" for name, n in counts.without_phrase.items() if n)
-    print(f"{out}: {counts.images} images, {counts.tags} tags; texts without a known phrase: {bare or 'none'}")
+    told = "" if phrases is None else f"; texts without a known phrase: {bare or 'none'}"
+    print(f"{out}: {counts.images} images, {counts.tags} tags{told}")

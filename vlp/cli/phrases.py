@@ -11,13 +11,17 @@ from vlp.cli.options import ConfigPath, Overrides, experiment
 
 if TYPE_CHECKING:
     from vlp.phrases.mine import MiningCounts
+    from vlp.phrases.vocabulary import PhraseVocabulary
     from vlp.tracking.run import Run
 
 app = typer.Typer()
 
 TablesPath = Annotated[Path, typer.Option(help="Folder of the tables.", show_default=False)]
-PhrasesPath = Annotated[Path, typer.Option(help="phrases.parquet of `vlp phrases mine`.", show_default=False)]
-RegionsPath = Annotated[Path, typer.Option(help="Region store.", show_default=False)]
+MinedPath = Annotated[Path, typer.Option(help="phrases.parquet of `vlp phrases mine`.", show_default=False)]
+PhrasesPath = Annotated[
+    Path | None, typer.Option(help="phrases.parquet of `vlp phrases mine`; without it texts have no phrases.")
+]
+RegionsPath = Annotated[Path | None, typer.Option(help="Region store; without it images have no tags.")]
 
 
 @app.command()
@@ -101,12 +105,12 @@ def _record(run: Run, out: Path, counts: MiningCounts, seconds: float) -> None:
 def vocabulary(
     config: ConfigPath,
     tables: TablesPath,
-    phrases: PhrasesPath,
-    regions: RegionsPath,
     out: Annotated[Path, typer.Option(help="Folder to write phrases.json and tokenizer/ to.", show_default=False)],
+    phrases: PhrasesPath = None,
+    regions: RegionsPath = None,
     overrides: Overrides = None,
 ) -> None:
-    """Build the word-piece vocabulary (or copy one) and the phrase vocabulary, from train texts only.
+    """Build the word-piece vocabulary (or copy one) and, of mined phrases, theirs, from train texts only.
 
     With `start_from` both are that model's.
     """
@@ -119,31 +123,40 @@ def vocabulary(
 
     e = experiment(config, overrides)
     inputs = {"tables": tables, "phrases": phrases, "regions": regions}
-    outputs = {"phrases": out / "phrases.json", "tokenizer": out / "tokenizer"}
-    params = {"vocabulary": e.vocabulary.model_dump(mode="json"), "min_sentences": e.phrases.min_sentences}
+    inputs = {name: path for name, path in inputs.items() if path is not None}
+    outputs = ({} if phrases is None else {"phrases": out / "phrases.json"}) | {"tokenizer": out / "tokenizer"}
+    params = {"vocabulary": e.vocabulary.model_dump(mode="json")}
+    params |= {} if phrases is None else {"min_sentences": e.phrases.min_sentences}
     with track(e, rule="vocabulary", inputs=inputs, outputs=outputs, params=params, tags={"stage": "phrases"}) as run:
         tokenizer = e.vocabulary.tokenizer if e.start_from is None else str(e.start_from / "tokenizer")
         if tokenizer is None:
-            store = RegionStore(regions)
-            names = list(dict.fromkeys([*store.class_names, *store.truth_names]))
+            store = None if regions is None else RegionStore(regions)
+            names = [] if store is None else list(dict.fromkeys([*store.class_names, *store.truth_names]))
             words = pieces.word_pieces(train_texts(tables), names, e.vocabulary.min_count)
             pieces.save(words, out / "tokenizer")
         else:
             pieces.copy(tokenizer, out / "tokenizer")
         size = len(pieces.load(out / "tokenizer"))
-        if e.start_from is None:
-            captions = train_captions(tables, mining.read(phrases), phrases)
-            found = phrase_vocabulary.build(captions, e.phrases.min_sentences, size)
-        else:
-            found = phrase_vocabulary.PhraseVocabulary.load(e.start_from / "phrases.json")
-        found.save(out / "phrases.json")
-        kinds = {kind: sum(r.kind == kind for r in found.records) for kind in ("attribute", "relation")}
         run.metric("word_pieces", size)
-        run.metric("phrases", len(found))
-        for kind, count in kinds.items():
-            run.metric(f"phrases_{kind}", count)
+        told = f"{size} word pieces"
+        if phrases is not None:
+            if e.start_from is None:
+                captions = train_captions(tables, mining.read(phrases), phrases)
+                found = phrase_vocabulary.build(captions, e.phrases.min_sentences, size)
+            else:
+                found = phrase_vocabulary.PhraseVocabulary.load(e.start_from / "phrases.json")
+            found.save(out / "phrases.json")
+            told += f", {_told(found, run)}"
+    print(f"{out}: {told}")
+
+
+def _told(found: PhraseVocabulary, run: Run) -> str:
+    kinds = {kind: sum(r.kind == kind for r in found.records) for kind in ("attribute", "relation")}
+    run.metric("phrases", len(found))
+    for kind, count in kinds.items():
+        run.metric(f"phrases_{kind}", count)
     shown = ", ".join(f"{count} {kind}s" for kind, count in kinds.items())
-    print(f"{out}: {size} word pieces, {len(found)} phrases ({shown}), {found.rows} rows")
+    return f"{len(found)} phrases ({shown}), {found.rows} rows"
 
 
 @app.command()
@@ -209,7 +222,7 @@ def associate(
 @app.command()
 def tables(
     tables: TablesPath,
-    phrases: PhrasesPath,
+    phrases: MinedPath,
     vocabulary: Annotated[Path, typer.Option(help="Valid phrases: phrases.json, or an id2phrase file.")],
     out: Annotated[Path | None, typer.Option(help="JSON file to write the rows to.")] = None,
     config: Annotated[Path | None, typer.Option(help="Experiment file, to keep a journal of the run.")] = None,

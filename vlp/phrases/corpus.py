@@ -71,23 +71,24 @@ class CorpusCounts:
 def write(
     path: str | Path,
     tables: str | Path,
-    phrases: Mapping[str, Sequence[Phrase]],
-    vocabulary: PhraseVocabulary,
+    phrases: Mapping[str, Sequence[Phrase]] | None,
+    vocabulary: PhraseVocabulary | None,
     tokenizer: PreTrainedTokenizerBase,
-    store: Store,
+    store: Store | None,
     progress: Callable[[str, int], None] | None = None,
 ) -> CorpusCounts:
     """Write `corpus.h5` (layout in docs/architecture.md), texts in the order of their tables.
 
     Args:
-        phrases: text -> phrases, of `mine.read`.
+        phrases: text -> phrases, of `mine.read`; None: no text has any.
+        store: gives the tags, and only texts of its images are written; None: no image has tags.
         progress: called with each text set's name and its number of texts when it is written.
 
     Raises:
         InputError: a text was not mined, or no caption is left.
     """
     counts = CorpusCounts()
-    images = set(store.image_ids)
+    images = None if store is None else set(store.image_ids)
     with atomic(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         for name, table in SETS.items():
             rows = _rows(tables, name, table, images, counts)
@@ -99,20 +100,21 @@ def write(
         if not counts.texts["captions"]:
             raise InputError(
                 Path(tables) / "captions.parquet",
-                "no caption is left: none of the images has regions in the store.",
-                "Extract or import the regions of these images (vlp regions extract).",
+                "no caption is left: there is none, or none of the images has regions in the store.",
+                "Look at tables/summary.json; extract or import the regions of these images (vlp regions extract).",
             )
-        counts.images, counts.tags = len(store.image_ids), _write_tags(file, store, tokenizer, "detector")
-        if store.has_truth:
+        if store is not None:
+            counts.images, counts.tags = len(store.image_ids), _write_tags(file, store, tokenizer, "detector")
+        if store is not None and store.has_truth:
             _write_tags(file, store, tokenizer, "ground_truth")
             counts.annotated = sum(store.truth(i) is not None for i in store.image_ids)
     return counts
 
 
 def _rows(
-    tables: str | Path, name: str, table: str, images: set[str], counts: CorpusCounts
+    tables: str | Path, name: str, table: str, images: set[str] | None, counts: CorpusCounts
 ) -> list[tuple[str, str, str, str]]:
-    """(id, image_id, text, split) of the set's texts whose images are in the store."""
+    """(id, image_id, text, split) of the set's texts whose images are in the store; None: of all."""
     records = read_table(tables, table)
     key = records.schema.names[0]
     columns = [records[c].to_pylist() for c in (key, "image_id", "text", "split")]
@@ -120,8 +122,8 @@ def _rows(
     if name == "grounding":
         grounded = set(read_table(tables, "phrase_boxes")["caption_id"].to_pylist())
         rows = [r for r in rows if r[0] in grounded]
-    kept = [r for r in rows if r[1] in images]
-    for split in (r[3] for r in rows if r[1] not in images):
+    kept = rows if images is None else [r for r in rows if r[1] in images]
+    for split in (r[3] for r in rows if images is not None and r[1] not in images):
         label = f"{name}.{split}"
         counts.left_out[label] = counts.left_out.get(label, 0) + 1
     counts.texts[name] = len(kept)
@@ -139,16 +141,17 @@ def _write_set(
     path: str | Path,
     name: str,
     rows: list[tuple[str, str, str, str]],
-    phrases: Mapping[str, Sequence[Phrase]],
-    vocabulary: PhraseVocabulary,
+    phrases: Mapping[str, Sequence[Phrase]] | None,
+    vocabulary: PhraseVocabulary | None,
     tokenizer: PreTrainedTokenizerBase,
     counts: CorpusCounts,
 ) -> h5py.Group:
     texts = [r[2] for r in rows]
     for row in rows:
-        if row[2] not in phrases:
+        if phrases is not None and row[2] not in phrases:
             raise InputError(path, f"the text {row[2]!r} was not mined.", "Mine again: vlp phrases mine.", row[0])
-    encoded = list(encode(texts, [phrases[t] for t in texts], tokenizer, vocabulary))
+    found = [[] if phrases is None else phrases[t] for t in texts]
+    encoded = list(encode(texts, found, tokenizer, vocabulary))
     counts.without_phrase[name] = sum(not len(e.phrases) for e in encoded)
     group = file.create_group(name)
     for dataset, column in (("ids", 0), ("image_ids", 1), ("split", 3)):

@@ -36,9 +36,9 @@ def encode(
     texts: Sequence[str],
     phrases: Sequence[Sequence[Phrase]],
     tokenizer: PreTrainedTokenizerBase,
-    vocabulary: PhraseVocabulary,
+    vocabulary: PhraseVocabulary | None,
 ) -> Iterator[Encoded]:
-    """One `Encoded` for each text; phrases that the vocabulary lacks are left out."""
+    """One `Encoded` for each text; phrases that the vocabulary lacks are left out. None: there is no vocabulary."""
     for start in range(0, len(texts), _BATCH):
         part = list(texts[start : start + _BATCH])
         pieces = tokenizer(
@@ -46,7 +46,7 @@ def encode(
         )
         found = phrases[start : start + _BATCH]
         for ids, spans, tuples in zip(pieces["input_ids"], pieces["offset_mapping"], found, strict=True):  # type: ignore[arg-type]
-            known = [(i, p) for p in tuples if (i := vocabulary.id_of(p.parts)) is not None]
+            known = [(i, p) for p in tuples if vocabulary and (i := vocabulary.id_of(p.parts)) is not None]
             pairs = [(k, piece) for k, (_, p) in enumerate(known) for piece in pieces_of(p.words, spans)]
             yield Encoded(
                 tokens=np.asarray(ids, np.int32),
