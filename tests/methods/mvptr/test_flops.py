@@ -15,7 +15,6 @@ from tests.batching.draws import draw
 from tests.methods.mvptr.tiny import architecture, batch
 from vlp.config import load
 from vlp.config.tasks import Tasks
-from vlp.errors import ConfigError
 from vlp.methods.mvptr import cost, flops
 from vlp.methods.mvptr.batch import Batch, Targets
 from vlp.methods.mvptr.flops import Sizes
@@ -25,7 +24,6 @@ from vlp.methods.mvptr.steps import PretrainingStep
 from vlp.models import products
 from vlp.models.flops import training
 from vlp.training import estimate
-from vlp.training.schedule import samples_seen, steps
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 PATHS = ["data.root=.", "regions.tsv=."]
@@ -137,22 +135,3 @@ def test_unknown_numbers_stay_unknown() -> None:
     assert cost.stages(e, machines, {"captions": 1000})[0].samples == 15_000
     assert cost.disk(e, None)["region store"] is None
     assert cost.disk(e, 1000)["region store"] == 1000 * 38 * (2048 * 2 + 32)
-
-
-@pytest.mark.parametrize("text", ["8xTPU", "0xH200", "x", "8 H200"])
-def test_unknown_gpus_are_named(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"--gpus .*: write COUNTxNAME"):
-        estimate.Machines.parse(text)
-
-
-def test_state_of_zero_2_is_shared_by_the_ranks() -> None:
-    o = load(CONFIGS / "paper.yaml", PATHS).pretraining.stage2
-    assert estimate.state_bytes(100, 100, o, 1) == 100 * 16
-    assert estimate.state_bytes(100, 50, o, 8) == 100 * 2 + 50 * 14 / 8
-
-
-def test_schedule_counts_samples_seen() -> None:
-    o = load(CONFIGS / "paper.yaml", PATHS).pretraining.stage2
-    assert samples_seen(o, 10) == samples_seen(o, 20) == 30 * 9_370_000
-    whole = o.model_copy(update={"epoch_size": None})
-    assert steps(whole, 2048) == 60 and steps(whole, 10) == 1
