@@ -43,7 +43,7 @@ class Samples:
     def __init__(self, a: Architecture, texts: int, lengths: Lengths = LENGTHS) -> None:
         self.whole, self.lengths = random_batch(texts, a, 0, full=False), lengths
 
-    def text_lengths(self, rows: np.ndarray) -> np.ndarray:
+    def sizes(self, rows: np.ndarray) -> np.ndarray:
         return self.whole.text_mask_BL[rows].sum(1).numpy()
 
     def __call__(self, rows: np.ndarray, images: list[str], full: bool = False) -> Batch:
@@ -103,7 +103,7 @@ def measure(a: Architecture, images: int, size: int, repeats: int) -> dict[str, 
         ways: dict[str, Callable[[], np.ndarray]] = {
             "reference": lambda r=rows, p=pictures: reencoded(model, samples(r, p, full=True)),
             "trimmed": lambda r=rows, p=pictures: reencoded(model, samples(r, p)),
-            "cached": lambda p=pairs: cache.match_probabilities(p),
+            "cached": lambda p=pairs: cache.match(p),
         }
         for name, way in ways.items():
             began = time.perf_counter()

@@ -111,7 +111,7 @@ def _regions(lab: Lab) -> None:
     trained, facts = train_detector(config, Examples(found, Skipped("stop")), len(found), names, seed=1, threads=1)
     saved = detectors.save(lab.detector / "detector.safetensors", trained, facts)
     small = Small(trained, saved["sha256"])
-    extract(small, images, lab.paths.regions, Skipped("stop"), store_facts(small), threads=1)
+    extract(small, images, lab.paths.store, Skipped("stop"), store_facts(small), threads=1)
 
 
 def _texts(lab: Lab) -> None:
@@ -122,7 +122,7 @@ def _texts(lab: Lab) -> None:
     words = tokenizer.load(folder / "tokenizer")
     known = vocabulary.build(train_captions(tables, phrases, "phrases"), 1, len(words))
     known.save(folder / "phrases.json")
-    corpus.write(lab.paths.corpus, tables, phrases, known, words, RegionStore(lab.paths.regions))
+    corpus.write(lab.paths.corpus, tables, phrases, known, words, RegionStore(lab.paths.store))
 
 
 def _run(lab: Lab, name: str, work: Any, **arguments: Any) -> None:

@@ -15,9 +15,10 @@ from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.infer import Predictor
 from vlp.infer.image import open_picture
-from vlp.models import directory
+from vlp.methods.mvptr import directory
+from vlp.methods.mvptr.reading import Reading
 from vlp.tasks import make
-from vlp.tasks.grounding import Grounding, Reading
+from vlp.tasks.grounding import Grounding
 
 MASKED = "a red [MASK] above a blue disc"
 
@@ -68,7 +69,7 @@ def test_boxes_are_those_of_the_task(lab: Lab, name: str) -> None:
     wanted = {r["phrase_id"]: r["box"] for r in table}
     compared = 0
     for row in (r for r in lab.world.images if r["split"] == "test"):
-        caption = task.collator.texts.ids.index(f"{row['image_id']}#0")
+        caption = task.side.reader.texts.ids.index(f"{row['image_id']}#0")
         phrases = task.phrases(caption)
         answer = predictor(image=lab.world.folder / "raw" / row["path"], text=_caption(lab, row["image_id"]))
         boxes = {(p.start, p.end): p.box for p in answer.phrases}

@@ -17,6 +17,7 @@ from vlp.batching.inputs import Inputs
 from vlp.config import Experiment
 from vlp.errors import ConfigError, InputError
 from vlp.files import STORE_MANIFEST, sha256
+from vlp.methods.mvptr import reader
 from vlp.regions import staging
 from vlp.regions.folder import write_manifest
 from vlp.regions.staging import stage, staged
@@ -132,6 +133,6 @@ def test_training_reads_the_copy_and_its_fingerprint_is_the_stores(tiny_inputs: 
     value["launch"]["stage_to"] = str(tmp_path / "local")
     here, local = (Inputs(e, paths(tiny_inputs)) for e in (experiment(), Experiment.model_validate(value)))
     assert local.store.path.is_relative_to(tmp_path / "local") and here.store.path == paths(tiny_inputs).regions
-    batch, copy = (inputs.collator("captions")(np.array([0]), ["t/00"]) for inputs in (here, local))
+    batch, copy = (reader.collator(inputs, "captions")(np.array([0]), ["t/00"]) for inputs in (here, local))
     assert batch.regions_BRF.equal(copy.regions_BRF)
     assert here.fingerprint() == local.fingerprint()

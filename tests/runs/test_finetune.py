@@ -19,8 +19,9 @@ from vlp.data.leaks.identity import FILE, IDENTITY, read
 from vlp.errors import InputError
 from vlp.files import read_json, write_json
 from vlp.launch import run
+from vlp.methods.mvptr import directory
 from vlp.metrics.evaluation import COLUMNS
-from vlp.models import directory
+from vlp.models.directory import digest
 from vlp.runs.finetune import finetune
 from vlp.runs.predict import predict
 from vlp.tasks import NAMES, make
@@ -52,7 +53,7 @@ def test_selection_never_reads_test(
     found = predict(e, task, "full", "test", lab, out, tmp_path / "p.parquet")
     table = pq.read_table(tmp_path / "p.parquet")
     assert table.num_rows == found["rows"] > 0 and set(COLUMNS[task]) <= set(table.column_names)
-    assert table.schema.metadata[b"checkpoint_sha256"].decode() == directory.digest(out)
+    assert table.schema.metadata[b"checkpoint_sha256"].decode() == digest(out)
 
 
 @pytest.mark.parametrize("what", ["features", "phrases", "word pieces"])
@@ -127,7 +128,7 @@ def test_test_images_of_another_data_set_are_of_no_concern(lab: Paths, start: Pa
     task = make("entailment", Inputs(making.experiment(entailment={}), paths), "full")
     with pytest.raises(InputError, match="seen 1 of the 3 test images"):
         check_unseen(task, model)
-    task.splits = np.where(np.asarray(task.collator.texts.image_ids) == "t/10", OTHER, task.splits)
+    task.splits = np.where(np.asarray(task.side.reader.texts.image_ids) == "t/10", OTHER, task.splits)
     check_unseen(task, model)
 
 

@@ -11,12 +11,12 @@ from tests.training import tiny_run
 from vlp.batching.inputs import Inputs, Paths
 from vlp.config import Experiment, build
 from vlp.data.tables import SCHEMAS, write_table
-from vlp.models import directory
+from vlp.methods.mvptr import directory
+from vlp.methods.mvptr.method import describe, new_model
 from vlp.phrases import corpus, tokenizer, vocabulary
 from vlp.phrases.graph import Phrase
 from vlp.phrases.texts import train_captions, train_texts
 from vlp.regions.store import RegionStore, RegionWriter
-from vlp.runs.pretrain import new_model
 
 SHAPES, COLOURS = ("star", "ring", "moon", "cross"), ("red", "blue", "green")
 BOXES = [[0.0, 0.0, 20.0, 20.0], [30.0, 30.0, 60.0, 60.0], [0.0, 0.0, 60.0, 60.0]]
@@ -90,8 +90,13 @@ def experiment(**tasks: Any) -> Experiment:
     return build(base, "lab")
 
 
+def settings(task: str, **own: Any) -> Any:
+    """The config of one task."""
+    return getattr(experiment(**{task: own}).tasks, task)
+
+
 def pretrained(paths: Paths, folder: Path) -> Path:
     """A model directory with fresh weights."""
     inputs = Inputs(experiment(retrieval={}), paths)
-    directory.save(new_model(inputs), folder, paths.vocabulary, inputs.describe(), {})
+    directory.save(new_model(inputs), folder, paths.vocabulary, describe(inputs), {})
     return folder

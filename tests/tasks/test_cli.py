@@ -17,8 +17,9 @@ from vlp.cli import task as tasks
 from vlp.cli.evaluate import app
 from vlp.errors import InputError
 from vlp.files import read_json
+from vlp.methods.mvptr import directory
 from vlp.metrics.evaluation import evaluate
-from vlp.models import directory
+from vlp.models.directory import digest
 from vlp.regions.store import RegionStore
 from vlp.tasks import NAMES, make
 from vlp.tracking import journal as journals
@@ -32,7 +33,10 @@ def test_the_numbers_are_those_of_the_results(task: str, lab: Paths, start: Path
     arguments = ["--predictions", file, "--tables", lab.tables, "--regions", lab.regions, "--json", tmp_path / "x.json"]
     done = CliRunner().invoke(app, [str(a) for a in arguments])
     assert done.exit_code == 0, done.output
-    found, wanted = read_json(tmp_path / "x.json"), evaluate(task, file, lab.tables, RegionStore(lab.regions))
+    found, wanted = (
+        read_json(tmp_path / "x.json"),
+        evaluate(task, file, lab.tables, RegionStore(lab.store)),
+    )
     assert found["task"] == task and len(wanted) > 1
     assert [(m["protocol"], m["metric"], m["value"]) for m in found["measures"]] == [
         (m.protocol, m.metric, m.value) for m in wanted
@@ -77,7 +81,7 @@ def test_each_seed_is_a_fine_tuning_of_its_own(lab: Paths, start: Path, tmp_path
         predictions = here / "predictions" / f"{name}.test.parquet"
         call("predict", "--split", "test", "--model", model, "--out", predictions, *option)
         assert pq.read_schema(predictions).metadata[b"seed"] == str(seed).encode()
-        weights[seed] = directory.digest(model)
+        weights[seed] = digest(model)
         for rule in (f"finetune-{name}", f"predict-{name}.test"):
             start_of = journals.read(here / "journals" / f"{rule}.jsonl")[0]
             assert (start_of["rule"], start_of["tags"]["seed"]) == (rule, str(seed))

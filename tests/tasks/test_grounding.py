@@ -17,13 +17,14 @@ from tests.batching.draws import draw
 from tests.tasks import lab as making
 from vlp.batching.inputs import Inputs, Paths
 from vlp.data.tables import read_table, write_table
+from vlp.methods.mvptr import directory
+from vlp.methods.mvptr.reading import Reading
 from vlp.metrics import grounding as metric
 from vlp.metrics.evaluation import evaluate
-from vlp.models import directory
 from vlp.regions.store import RegionStore, RegionWriter
 from vlp.report.bounds import upper_bounds
 from vlp.tasks import make
-from vlp.tasks.grounding import Grounding, Reading
+from vlp.tasks.grounding import Grounding
 
 TRUE = {
     "one": [[0.0, 0.0, 10.0, 10.0]],
@@ -70,7 +71,7 @@ def crowded(lab: Paths, tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """The lab's images with 120 regions each, and a phrase of two boxes in each test image."""
     folder, rng = tmp_path_factory.mktemp("crowded"), np.random.default_rng(0)
     with RegionWriter(folder / "regions.h5", 8, making.SHAPES, {"detector": "none"}) as writer:
-        for image in RegionStore(lab.regions).image_ids:
+        for image in RegionStore(lab.store).image_ids:
             corners = np.sort(rng.uniform(0, 64, (120, 2, 2)), axis=1).reshape(120, 4)
             writer.add(image, (64, 64), rng.normal(size=(120, 8)), corners, [-1] * 120, np.linspace(1, 0.1, 120))
     tables = folder / "tables"
@@ -89,7 +90,10 @@ def test_the_upper_bound_is_that_of_the_regions_own_figure(
 ) -> None:
     """Exactly, for both box rules; and more regions reach more phrases."""
     lengths = making.experiment(grounding={}).lengths.model_copy(update={"regions": limit}).model_dump()
-    e, store = making.experiment(grounding={"layer": 1, "lengths": lengths}), RegionStore(crowded.regions)
+    e, store = (
+        making.experiment(grounding={"layer": 1, "lengths": lengths}),
+        RegionStore(crowded.store),
+    )
     task = make("grounding", Inputs(e, crowded), "full")
     pq.write_table(task.predict(directory.load(start).eval(), "test"), tmp_path / "p.parquet")
     found = {(m.protocol, m.metric): m for m in evaluate("grounding", tmp_path / "p.parquet", crowded.tables, store)}
@@ -117,8 +121,10 @@ def test_every_reading_is_reported_and_the_best_on_val_is_named(lab: Paths, star
         layer, source = name.removeprefix("layer ").split(", ")
         alone = task.predict_with(model, "test", [Reading(int(layer), source)])
         assert metric.boxes_of(table, i)["box"].to_pylist() == alone["box"].to_pylist()
-    scores = [task.score(metric.boxes_of(task.predict_with(model, "val", task.readings(model)), i)) for i in range(4)]
-    assert names[0] == str(task.readings(model)[int(np.argmax(scores))])
+    scores = [
+        task.score(metric.boxes_of(task.predict_with(model, "val", task.side.readings(model)), i)) for i in range(4)
+    ]
+    assert names[0] == str(task.side.readings(model)[int(np.argmax(scores))])
     pq.write_table(table, tmp_path / "p.parquet")
     found = {
         m.metric: m.value for m in evaluate("grounding", tmp_path / "p.parquet", lab.tables) if "any" in m.protocol
@@ -142,7 +148,7 @@ def test_referring_tells_its_test_sets_apart_and_takes_a_half(lab: Paths, start:
 
 def test_a_referring_expression_is_read_from_its_cls_state(lab: Paths) -> None:
     task = make("referring", Inputs(making.experiment(referring={}), lab), "full")
-    batch = task.train_batch(task.rows("train"), draw(1))
+    batch = task.side.batch(task.rows("train"), task.image_ids(task.rows("train")), draw(1))
     assert batch.span_mask_BGL is not None and batch.iou_BGR is not None
     assert batch.span_mask_BGL.shape[1] == 1 and batch.span_mask_BGL.sum() == len(batch)
     assert batch.span_mask_BGL[:, 0, 0].all()

@@ -11,20 +11,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from pydantic import ValidationError
 
 from tests.batching.draws import draw
 from tests.tasks.lab import experiment as lab_experiment
+from tests.tasks.lab import settings
 from tests.training.tiny_run import experiment, paths
 from vlp.batching.inputs import Inputs, Paths
-from vlp.config import tasks as config
 from vlp.config.phrases import Lengths
-from vlp.errors import InputError
-from vlp.models import directory
-from vlp.runs.pretrain import new_model
+from vlp.errors import ConfigError, InputError
+from vlp.methods.mvptr import directory
+from vlp.methods.mvptr import tasks as sides
+from vlp.methods.mvptr.method import new_model
+from vlp.methods.mvptr.reading import Reading
 from vlp.tasks import make
 from vlp.tasks.classification import Vqa
-from vlp.tasks.grounding import Grounding, Reading
+from vlp.tasks.grounding import Grounding
 from vlp.tasks.retrieval import Retrieval
 
 OPTIMISATION: Any = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
@@ -40,9 +41,9 @@ def bare(kind: type, **parts: Any) -> Any:
 def test_a_task_has_its_own_lengths_or_those_of_pretraining(tiny_inputs: Path) -> None:
     inputs, own = Inputs(experiment(), paths(tiny_inputs)), Lengths(words=5, phrases=1, regions=1, tags=4)
     for lengths, wanted in ((None, inputs.experiment.lengths), (own, own)):
-        task = Retrieval(inputs, config.Retrieval(optimisation=OPTIMISATION, lengths=lengths), blind=False)
-        assert task.lengths == task.collator.lengths == wanted
-        batch = task.collator(np.array([1]), task.image_ids(np.array([1])))
+        task = Retrieval(inputs, settings("retrieval", lengths=lengths), blind=False)
+        assert task.side.lengths == task.side.reader.lengths == wanted
+        batch = task.side.reader(np.array([1]), task.image_ids(np.array([1])))
         assert batch.text_ids_BL.shape[1] <= wanted.words + wanted.phrases
         assert batch.regions_BRF.shape[1] == min(2, wanted.regions)
 
@@ -51,7 +52,7 @@ def test_retrieval_starts_from_the_pretrained_itm_head(tiny_inputs: Path, tmp_pa
     inputs = Inputs(experiment(), paths(tiny_inputs))
     pretrained = new_model(inputs)
     directory.save(pretrained, tmp_path / "m", inputs.paths.vocabulary, {}, {})
-    start = directory.load(tmp_path / "m", Retrieval.head, 0)
+    start = directory.load(tmp_path / "m", sides.Retrieval.head, 0)
     assert {k for k in start.state_dict()} == {k for k in pretrained.state_dict()}
     for key in ("itm_head.weight", "itm_head.bias", "pooler.weight"):
         assert torch.equal(start.state_dict()[key], pretrained.state_dict()[key])
@@ -62,7 +63,7 @@ def test_answers_are_the_frequent_ones_of_train_or_a_files(tmp_path: Path) -> No
     records = [{"answer": common, "answers": ["one"] * 10} for common in commons]
     task = bare(
         Vqa,
-        config=config.Vqa(optimisation=OPTIMISATION),
+        config=settings("vqa"),
         rows={"train": range(len(records))}.__getitem__,
         record=records.__getitem__,
     )
@@ -70,7 +71,7 @@ def test_answers_are_the_frequent_ones_of_train_or_a_files(tmp_path: Path) -> No
     (tmp_path / "answers.json").write_text(json.dumps(["no", "yes"]))
     task = bare(
         Vqa,
-        config=config.Vqa(optimisation=OPTIMISATION, answers="answers.json"),
+        config=settings("vqa", answers="answers.json"),
         inputs=SimpleNamespace(experiment=SimpleNamespace(data_root=tmp_path)),
     )
     assert task.answers == ["no", "yes"]
@@ -83,32 +84,32 @@ def test_the_reading_of_a_pretrained_model_is_chosen_on_val() -> None:
 
     asked: list[tuple[str, Reading]] = []
     best = Reading(2, "concepts")
+    side = bare(sides.Grounding, config=SimpleNamespace(layer=3))
     task = bare(
         Grounding,
-        config=SimpleNamespace(layer=3),
+        side=side,
         predict_with=lambda model, split, readings: (asked.extend((split, r) for r in readings), fake(readings))[1],
         score=lambda table: float(table["box"][0].as_py() == [2.0, 1.0]),
     )
     model = SimpleNamespace(architecture=SimpleNamespace(multimodal_layers=3))
     assert task.choose_reading(model) == best and str(best) == "layer 2, concepts"
     assert {split for split, _ in asked} == {"val"} and len({reading for _, reading in asked}) == 6
-    assert task.readings(model)[0] == Reading(3, "tokens")  # what is trained wins where others are as good
+    assert side.readings(model)[0] == Reading(3, "tokens")  # what is trained wins where others are as good
 
 
 def test_the_target_is_the_best_overlap_with_one_of_the_boxes() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 20], [50, 50, 60, 60]], np.float32)
     phrases = [{"boxes": [[0.0, 0.0, 10.0, 10.0], [0.0, 10.0, 10.0, 20.0]]}, {"boxes": []}]
     batch = SimpleNamespace(text_ids_BL=torch.zeros(1, 5), regions_BRF=torch.zeros(1, 3, 4))
-    task = bare(
-        Grounding,
-        collator=lambda rows, images: batch,
-        image_ids=lambda rows: ["a"],
-        phrases=lambda row: phrases,
+    side = bare(
+        sides.Grounding,
+        reader=lambda rows, images: batch,
+        task=SimpleNamespace(phrases=lambda row: phrases),
         positions=lambda row, phrase, source: [1],
         lengths=SimpleNamespace(regions=3),
         inputs=SimpleNamespace(store=SimpleNamespace(regions=lambda image, limit: SimpleNamespace(boxes=boxes))),
     )
-    made = task.train_batch(np.array([0]), draw(1))
+    made = side.batch(np.array([0]), ["a"], draw(1))
     assert made.iou_BGR[0, 0].tolist() == pytest.approx([1.0, 0.5, 0.0])
     assert made.grounded_BG.tolist() == [[True, False]]
 
@@ -120,7 +121,7 @@ def test_minival_shares_no_image_with_training(lab: Paths) -> None:
         return made
 
     def images(job: Vqa, split: str) -> set[str]:
-        return {job.collator.texts.image_ids[row] for row in job.rows(split)}
+        return {job.side.reader.texts.image_ids[row] for row in job.rows(split)}
 
     plain, final = task(), task(minival=1, train_on_val=True)
     assert images(final, "val") < images(plain, "val") and len(images(final, "val")) == 1
@@ -130,7 +131,7 @@ def test_minival_shares_no_image_with_training(lab: Paths) -> None:
     blind = task("blind", minival=2, train_on_val=True)
     shown = {split: set(blind.image_ids(blind.rows(split))) for split in ("train", "val")}
     assert len(shown["val"]) == 2 and not shown["train"] & shown["val"]  # nor the images that it exchanges
-    with pytest.raises(ValidationError, match="selection would read what is trained on"):
-        config.Vqa(optimisation=OPTIMISATION, train_on_val=True)
+    with pytest.raises(ConfigError, match="selection would read what is trained on"):
+        settings("vqa", train_on_val=True)
     with pytest.raises(InputError, match="val has 3 images, minival wants 9"):
         task(minival=9).rows("val")

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from tests.tasks import lab as making
 from vlp.batching.inputs import Inputs, Paths
 from vlp.errors import InputError
+from vlp.methods.mvptr.method import new_model
 from vlp.methods.mvptr.model import Mvptr
 from vlp.methods.mvptr.reranking import UnimodalCache, groups
 from vlp.metrics import retrieval as metrics
 from vlp.metrics.evaluation import evaluate
-from vlp.runs.pretrain import new_model
 from vlp.tasks.base import Task
 from vlp.tasks.classification import soft_score
 from vlp.tasks.retrieval import Retrieval, candidates, fold_parts, joined
@@ -75,13 +75,13 @@ def task_and_model(paths: Paths, fusion: str = "separate", **settings: Any) -> t
 
 def all_pairs(task: Retrieval, model: Mvptr, split: str) -> tuple[list[str], list[str], Any, Any]:
     """Every pair of the split encoded by itself, from its raw inputs: images, texts, match and cosine [I,S]."""
-    rows, texts = task.rows(split), task.collator.texts
+    rows, texts = task.rows(split), task.side.reader.texts
     images = sorted(set(task.image_ids(rows)))
     match, cosine = np.zeros((2, len(images), len(rows)))
     with torch.inference_mode():
         for i, image in enumerate(images):
             for s, row in enumerate(rows):
-                one = task.collator(np.array([row]), [image])
+                one = task.side.reader(np.array([row]), [image])
                 match[i, s] = float(model.itm_logits(model.joint(one)[-1]).softmax(-1)[0, 0])
                 text, vector = model.contrast_vectors(model.unimodal(one))
                 cosine[i, s] = float(text[0] @ vector[0])
@@ -94,12 +94,14 @@ def test_cached_scores_equal_scoring_from_scratch(fusion: str, lab: Paths) -> No
     images, _, match, cosine = all_pairs(task, model, "train")
     rows = task.rows("train")
     with torch.inference_mode():
-        cache = UnimodalCache(model, task.collator, rows, images, batch_size=5)
+        cache = UnimodalCache(model, task.side.reader, rows, images, batch_size=5)
         pairs = np.argwhere(np.ones_like(match))
-        got = cache.match_probabilities(pairs, positions=60)
+        got = cache.match(pairs, positions=60)
     assert match.std() > 0.01 and got.reshape(match.shape) == pytest.approx(match, abs=1e-5)
-    wanted = np.zeros_like(cosine) if fusion == "merged" else cosine
-    assert cache.coarse_IS.numpy() == pytest.approx(wanted, abs=1e-5)
+    if fusion == "merged":
+        assert cache.coarse_IS is None
+    else:
+        assert cache.coarse_IS == pytest.approx(cosine, abs=1e-5)
 
 
 def test_pruned_rerank_equals_the_direct_protocol(lab: Paths) -> None:

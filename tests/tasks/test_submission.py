@@ -22,7 +22,7 @@ from vlp.data.tables import read_table
 from vlp.errors import InputError
 from vlp.launch import run
 from vlp.metrics.evaluation import evaluate
-from vlp.models import directory
+from vlp.models.directory import digest
 from vlp.phrases import corpus, tokenizer
 from vlp.phrases.vocabulary import PhraseVocabulary
 from vlp.regions.store import RegionStore, RegionWriter
@@ -95,7 +95,7 @@ def test_from_published_questions_to_the_submission(lab: Paths, start: Path, tmp
     answers = dict(zip(table["question_id"].to_pylist(), table["answer"].to_pylist(), strict=True))
     assert all(answers[f"server/{r['question_id']}"] == r["answer"] for r in sent)
     assert set(answers.values()) <= {"yes", "no"}  # the model's list: this experiment has no train question
-    assert table.schema.metadata[b"checkpoint_sha256"].decode() == directory.digest(tmp_path / "model")
+    assert table.schema.metadata[b"checkpoint_sha256"].decode() == digest(tmp_path / "model")
     with pytest.raises(InputError, match="no question has an answer here"):
         evaluate("vqa", path, tables)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 
 from tests.training.kills import SETTINGS, Trainings, as_rank
-from tests.training.tiny_run import experiment, paths
+from tests.training.tiny_run import experiment, masked_pairs, paths
+from vlp.batching.batch import Batch
 from vlp.batching.inputs import Inputs
 from vlp.errors import VlpError
-from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.method import new_model
 from vlp.methods.mvptr.steps import PretrainingStep
-from vlp.runs.pretrain import CaptionPairs, new_model
+from vlp.runs.pretrain import CaptionPairs
 from vlp.tracking.journal import read
 from vlp.training.checkpoint import TAG
 from vlp.training.guards import LEAST, NotFinite, Spikes, out_of_memory
@@ -29,7 +31,7 @@ class Injecting(CaptionPairs):
     """Number of the global batch -> the micro-batch whose first sample is spoilt."""
 
     def batch(self, indices, draw) -> Batch:
-        made = super().batch(indices, draw)
+        made: Any = super().batch(indices, draw)
         if self.bad.get(draw.step) == draw.part:
             made.regions_BRF[0, 0, 0] = torch.inf
         return made
@@ -41,7 +43,7 @@ def spoilt(folder: Path, inputs: Path, settings: dict) -> None:
     e = experiment(**settings)
     read_from, o = Inputs(e, paths(inputs)), e.pretraining.stage1
     assert o is not None
-    source = Injecting(read_from.collator("captions"), e.masking, o)
+    source = Injecting(masked_pairs(read_from, o))
     source.bad = bad
     model = new_model(read_from)
     train(PretrainingStep(model, o.losses), model, source, o, folder / "run", 5, "f")
@@ -152,7 +154,7 @@ def test_a_spike_goes_back_and_leaves_out_its_batches(
     e = experiment(epochs=6, spike_factor=3.0, checkpoint_steps=10)
     inputs, o = Inputs(e, paths(tiny_inputs)), e.pretraining.stage1
     assert o is not None
-    source = Noting(inputs.collator("captions"), e.masking, o)
+    source = Noting(masked_pairs(inputs, o))
     source.asked = []
     model = new_model(inputs)
     with as_rank(0, 1, tmp_path / "rendezvous"):
@@ -183,7 +185,7 @@ def test_training_passes_the_remedy_on(tiny_inputs: Path, tmp_path: Path) -> Non
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     model = new_model(inputs)
-    source = CaptionPairs(inputs.collator("captions"), e.masking, o)
+    source = CaptionPairs(masked_pairs(inputs, o))
     with (
         as_rank(0, 1, tmp_path / "rendezvous"),
         pytest.raises(VlpError, match=r"out of memory with micro-batches of 8 samples. Set accumulation: 2"),

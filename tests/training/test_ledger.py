@@ -16,14 +16,14 @@ from tests.training.tiny_run import experiment, paths
 from vlp.batching.inputs import Inputs
 from vlp.config.model import Masking
 from vlp.config.training import Optimisation
-from vlp.methods.mvptr import steps
+from vlp.methods.mvptr import reader, steps
 from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.method import new_model
 from vlp.methods.mvptr.model import Mvptr
 from vlp.methods.mvptr.objectives import mcr, s_wpg
 from vlp.methods.mvptr.reader import Collator, add_negative_noise
 from vlp.methods.mvptr.steps import GroundingStep, PretrainingStep, RetrievalStep, span_similarity
 from vlp.objectives import LossSum, hard_negatives, mlm, similarity
-from vlp.runs.pretrain import new_model
 from vlp.training.engine import deepspeed_config
 from vlp.training.schedule import learning_rate
 
@@ -42,7 +42,7 @@ def inputs(tiny_inputs: Path) -> Inputs:
 
 @pytest.fixture(scope="module")
 def collator(inputs: Inputs) -> Collator:
-    return inputs.collator("captions")
+    return reader.collator(inputs, "captions")
 
 
 @pytest.fixture

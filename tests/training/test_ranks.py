@@ -16,14 +16,15 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.kills import STEPS, Trainings, losses, newest_step, stage_2
-from tests.training.tiny_run import experiment, paths, weights
+from tests.training.tiny_run import experiment, masked_pairs, paths, weights
+from vlp.batching.batch import Batch
 from vlp.batching.draw import Draw
 from vlp.batching.inputs import Inputs
 from vlp.errors import Preempted, VlpError
-from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.method import new_model
 from vlp.methods.mvptr.model import set_dropout
 from vlp.methods.mvptr.steps import PretrainingStep
-from vlp.runs.pretrain import CaptionPairs, new_model
+from vlp.runs.pretrain import CaptionPairs
 from vlp.training import engine
 from vlp.training.loop import train
 
@@ -49,7 +50,7 @@ def naming(folder: Path, inputs: Path, settings: dict[str, Any]) -> None:
     read_from, o = Inputs(e, paths(inputs)), e.pretraining.stage2
     model = new_model(read_from)
     set_dropout(model, 0.0)  # it is drawn for each micro-batch
-    source = Naming(read_from.collator("captions"), e.masking, o)
+    source = Naming(masked_pairs(read_from, o))
     source.path, source.until = folder / "samples.txt", until
     try:
         train(PretrainingStep(model, o.losses), model, source, o, folder / "run", 5, "f")

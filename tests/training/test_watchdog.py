@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.training.kills import PATIENCE, Trainings
-from tests.training.tiny_run import experiment, paths
+from tests.training.tiny_run import experiment, masked_pairs, paths
 from vlp.batching.inputs import Inputs
 from vlp.files import read_json
+from vlp.methods.mvptr.method import new_model
 from vlp.methods.mvptr.steps import PretrainingStep
-from vlp.runs.pretrain import CaptionPairs, new_model
+from vlp.runs.pretrain import CaptionPairs
 from vlp.training.loop import train
 from vlp.training.watchdog import EXIT_CODE, Watchdog
 
@@ -35,7 +36,7 @@ def sleepy(folder: Path, inputs: Path, settings: dict) -> None:
     read_from, o = Inputs(e, paths(inputs)), e.pretraining.stage1
     assert o is not None
     model = new_model(read_from)
-    source = Sleepy(read_from.collator("captions"), e.masking, o)
+    source = Sleepy(masked_pairs(read_from, o))
     train(PretrainingStep(model, o.losses), model, source, o, folder / "run", 5, "f")
 
 

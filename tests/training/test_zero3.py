@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,9 +12,9 @@ import pytest
 import torch.distributed as dist
 
 from tests.training.kills import Trainings, losses, stage_2
+from vlp.batching.batch import Batch
 from vlp.batching.draw import Draw
 from vlp.config.model import Masking
-from vlp.methods.mvptr.batch import Batch
 from vlp.runs.pretrain import CaptionPairs
 from vlp.training import engine
 
@@ -39,8 +40,9 @@ def uneven(folder: Path, inputs: Path, settings: dict[str, Any]) -> None:
         by_length = np.argsort(self.lengths, kind="stable")
         indices = np.array([by_length[i % 20 + 20 * (n % 2)] for n, i in enumerate(indices)])
         indices = np.repeat(indices[:1], len(indices)) if alike else indices
-        with mock.patch.object(self, "rates", NOTHING if unmasked else self.rates):
-            made = whole(self, indices, draw)
+        reader: Any = self.reader
+        with mock.patch.object(self, "reader", replace(reader, rates=NOTHING) if unmasked else reader):
+            made: Any = whole(self, indices, draw)
         assert bool(made.text_mask_BL.all()) == alike
         assert made.words is not None and made.tags is not None and len(made.tags.label_M) * unmasked == 0
         return made

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from vlp.batching.inputs import Paths
+from vlp.batching.inputs import Inputs, Paths
 from vlp.config import Experiment, build
 from vlp.config.launch import Resources
 from vlp.data.tables import SCHEMAS, write_table
 from vlp.launch import run
+from vlp.methods.mvptr import reader
+from vlp.methods.mvptr.reader import MaskedPairs
 from vlp.models.directory import WEIGHTS
 from vlp.phrases import corpus, tokenizer, vocabulary
 from vlp.phrases.graph import Phrase
@@ -107,6 +109,13 @@ def train(inputs: Path, folder: Path, stage: str, resources: Resources, **optimi
         "run_dir": folder / "run",
     }
     return run(pretrain, arguments, resources, folder / "run", "tiny")
+
+
+def masked_pairs(inputs: Inputs, o: Any) -> MaskedPairs:
+    """What a stage with this optimisation reads."""
+    e = inputs.experiment
+    collator = reader.collator(inputs, "captions", tag_source=e.pretraining.tag_source)
+    return MaskedPairs(collator, e.masking, o.negative_warmup, o.negative_group)
 
 
 def weights(folder: Path) -> Path:

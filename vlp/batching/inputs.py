@@ -1,7 +1,8 @@
-"""Opens what every training and prediction reads: corpus, region store, vocabulary, tokenizer."""
+"""Opens what every training and prediction reads: tables, corpus, region store, vocabulary, tokenizer."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,48 +10,64 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlp.batching.vocabulary import Vocabulary
 from vlp.config import Experiment
-from vlp.config.phrases import Lengths
+from vlp.errors import InputError
 from vlp.files import read_json, sha256
-from vlp.methods.mvptr.reader import Collator, Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vlp.regions.store import TagSource
+    from vlp.images.pictures import Pictures
+    from vlp.phrases.corpus import Corpus
+    from vlp.regions.store import RegionStore
 
 
 @dataclass(frozen=True)
 class Paths:
     tables: Path
     corpus: Path
-    regions: Path
+    regions: Path | None
+    """None: the method reads none."""
     vocabulary: Path
     leaks: Path | None = None
     """Folder of `vlp data leaks`; None: no image is left out, and models do not say what they have seen."""
 
+    @property
+    def store(self) -> Path:
+        """The region store. Raises InputError: none is named."""
+        if self.regions is None:
+            raise InputError("regions", "no region store was named.", "Name it: --regions FILE.")
+        return self.regions
+
 
 class Inputs:
-    """Lazily opened inputs of one experiment."""
+    """Lazily opened inputs of one experiment; a method opens those that it reads."""
 
-    def __init__(self, experiment: Experiment, paths: Paths, tag_source: TagSource = "detector") -> None:
-        """`tag_source`: pre-training alone may read ground-truth tags; a task refuses inputs that do."""
+    def __init__(self, experiment: Experiment, paths: Paths) -> None:
         self.experiment, self.paths = experiment, paths
-        self.tag_source: TagSource = tag_source
 
     @cached_property
-    def corpus(self) -> Any:
+    def corpus(self) -> Corpus:
         from vlp.phrases.corpus import Corpus
 
         return Corpus(self.paths.corpus)
 
     @cached_property
-    def store(self) -> Any:
+    def store(self) -> RegionStore:
+        """Raises InputError: there is none."""
         from vlp.regions.staging import staged
         from vlp.regions.store import RegionStore
 
-        local = self.experiment.launch.stage_to
-        return RegionStore(self.paths.regions if local is None else staged(self.paths.regions, local), verify=True)
+        regions, local = self.paths.store, self.experiment.launch.stage_to
+        return RegionStore(regions if local is None else staged(regions, local), verify=True)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The images' pixels, by id."""
+        from vlp.images.pictures import Pictures
+
+        return Pictures.of(self.paths.tables, self.experiment.data_root)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -60,13 +77,11 @@ class Inputs:
         return load(self.paths.vocabulary / "tokenizer")
 
     @cached_property
-    def rows(self) -> int:
-        """Rows of the joint table of words and phrases."""
-        return int(read_json(self.paths.vocabulary / "phrases.json")["rows"])
-
-    @cached_property
     def vocabulary(self) -> Vocabulary:
-        return Vocabulary.of(self.paths.vocabulary / "tokenizer" / "tokenizer.json", self.rows)
+        """Word pieces and, where there are any, the phrases' rows after them."""
+        phrases = self.paths.vocabulary / "phrases.json"
+        rows = int(read_json(phrases)["rows"]) if phrases.exists() else 0
+        return Vocabulary.of(self.paths.vocabulary / "tokenizer" / "tokenizer.json", rows)
 
     @cached_property
     def excluded(self) -> set[str]:
@@ -88,49 +103,14 @@ class Inputs:
         file = self.paths.leaks / identity.FILE
         return identity.of_images(identity.read(file), image_ids, file)
 
-    @property
-    def region_size(self) -> int:
-        return self.store.feature_size + 6
-
-    def collator(self, texts: str, lengths: Lengths | None = None) -> Collator:
-        m = self.experiment.model
-        return Collator(
-            self.corpus,
-            self.corpus.texts(texts),
-            self.store,
-            self.vocabulary,
-            lengths or self.experiment.lengths,
-            m.use_phrases,
-            m.use_tags,
-            self.tag_source,
-        )
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Of the artefacts that are read: what a model is made from."""
+        p = self.paths
+        named = {"corpus": p.corpus, "regions": p.regions, "vocabulary": p.vocabulary}
+        return {name: sha256(path) for name, path in named.items() if path is not None}
 
     def fingerprint(self, *parts: Any) -> str:
         """Digest of the input files and of the given settings: what a checkpoint must agree with to be used."""
-        import hashlib
-
-        files = [sha256(p) for p in (self.paths.corpus, self.paths.regions, self.paths.vocabulary)]
+        files = list(self.digests.values())
         return hashlib.sha256(json.dumps([files, *parts], sort_keys=True, default=str).encode()).hexdigest()
-
-    def describe(self) -> dict[str, Any]:
-        """`inputs.json` of a model directory, but for what the detector and the training add."""
-        e = self.experiment
-        return {
-            "lengths": e.lengths.model_dump(),
-            "parser": e.phrases.parser,
-            "parser_version": _version(e.phrases.parser),
-            "regions": {"feature_size": self.store.feature_size, "class_names": list(self.store.class_names)},
-            "use_phrases": e.model.use_phrases,
-            "use_tags": e.model.use_tags,
-        }
-
-
-def _version(parser: str) -> str | None:
-    """None where the parser is not installed: training reads phrases that were mined elsewhere."""
-    from vlp.errors import ConfigError
-    from vlp.phrases.backends import version
-
-    try:
-        return version(parser)
-    except ConfigError:
-        return None

@@ -35,7 +35,7 @@ def package_of(name: str) -> str:
     points = {point.name: point.value for point in entry_points(group=GROUP)}
     package = name if "." in name else points.get(name, f"{HOME}.{name}")
     try:
-        found = importlib.util.find_spec(f"{package}.config") is not None
+        found = importlib.util.find_spec(f"{package}.method") is not None
     except ModuleNotFoundError:
         found = False
     if not found:

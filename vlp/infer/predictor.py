@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlp.batching.vocabulary import Vocabulary
 from vlp.config.phrases import Lengths
 from vlp.config.tasks.entailment import LABELS
 from vlp.errors import InputError
@@ -18,15 +19,16 @@ from vlp.files import read_json
 from vlp.infer.answer import ABILITIES, Answer, Box, Filled, Grounded, GroundedConcept
 from vlp.infer.image import Detectors, Store, Tags, check_store, detect, open_picture, scale_between
 from vlp.infer.text import Reader, Text, text_set
+from vlp.methods.mvptr import directory
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.model import Mvptr
-from vlp.methods.mvptr.reader import Collator, Vocabulary
+from vlp.methods.mvptr.reader import Collator
+from vlp.methods.mvptr.reading import Reading, read_from
 from vlp.methods.mvptr.steps import span_similarity
-from vlp.models import directory
+from vlp.models.device import device_of
+from vlp.models.directory import WEIGHTS
 from vlp.objectives.classification import MATCH
 from vlp.phrases.vocabulary import PhraseVocabulary
-from vlp.tasks.base import device_of
-from vlp.tasks.grounding import Reading, read_from
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from vlp.regions.store import RegionStore
 
 PRETRAINING = ("mcr_visual", "mcr_text", "vsc", "mlm", "itm", "wpg")
-_PARTS = ("config.json", "inputs.json", directory.WEIGHTS, "phrases.json", "tokenizer")
+_PARTS = ("config.json", "inputs.json", WEIGHTS, "phrases.json", "tokenizer")
 
 
 class Predictor:

@@ -102,8 +102,10 @@ class Searcher(Predictor):
             )
         collator = self._collator([self._reader(t) for t in texts], store)
         cache = UnimodalCache(self.model, collator, np.arange(len(texts)), images)
-        coarse_IS = cache.coarse_IS.numpy()
-        keep = max(coarse_IS.shape) if self.model.merged else keep  # nothing orders candidates cheaply
+        coarse_IS = cache.coarse_IS
+        if coarse_IS is None:  # nothing orders candidates cheaply
+            coarse_IS = np.zeros((len(images), len(texts)), np.float32)
+            keep = max(coarse_IS.shape)
         pairs = candidates(coarse_IS, np.arange(len(images)), np.arange(len(texts)), keep, keep)[direction]
         wanted_IS = np.zeros(coarse_IS.shape, bool)
         wanted_IS[pairs[:, 0], pairs[:, 1]] = True

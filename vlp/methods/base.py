@@ -49,6 +49,8 @@ class Work:
     step: nn.Module
     """A `StepModule` (`vlp/training/base.py`)."""
     reader: Reader
+    said: Mapping[str, Any]
+    """What `inputs.json` of the model says of the stage: `objectives`, the losses that it trains, and more."""
 
 
 class Side(ABC):
@@ -57,13 +59,22 @@ class Side(ABC):
     `task` (`vlp/tasks/base.py`) is the other side: samples, exchange of images, targets, tables of predictions.
     """
 
+    reader: Reader
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+
     @abstractmethod
     def new(self, init: Path | None) -> nn.Module:
         """The model at the start of a fine-tuning, its head initialised: from a model directory, or from scratch."""
 
     @abstractmethod
     def load(self, folder: Path) -> nn.Module:
-        """A fine-tuned model; for a `zero_shot` task also a pre-trained one. Takes over what its `inputs.json` says."""
+        """A fine-tuned model, to predict with; of a task that needs no fine-tuning also a pre-trained one.
+
+        Raises:
+            InputError: it reads other inputs than those at hand.
+        """
 
     @abstractmethod
     def step(self, model: nn.Module) -> nn.Module:
@@ -111,15 +122,18 @@ class Ranked:
 
 
 class Grounder(Side):
-    def readings(self, model: nn.Module) -> list[str]:
-        """Ways to read a phrase off the states; several are compared on val, the trained one stands first."""
-        return [""]
+    def readings(self, model: nn.Module) -> Sequence[Any]:
+        """Ways to read a phrase off the states, whose `str` names them; the trained one stands first.
+
+        Of several the best on val is chosen. One alone: nothing is chosen.
+        """
+        return ("",)
 
     @abstractmethod
     def boxes(
-        self, model: nn.Module, rows: np.ndarray, images: Sequence[str], readings: Sequence[str]
+        self, model: nn.Module, rows: np.ndarray, images: Sequence[str], readings: Sequence[Any]
     ) -> list[list[list[Ranked]]]:
-        """[row][phrase][reading] of these texts with these images."""
+        """[row][phrase][reading] of these texts with these images; phrases as `task.phrases(row)` lists them."""
 
 
 class Method(ABC):
@@ -130,8 +144,11 @@ class Method(ABC):
     """As the paper writes it."""
     companions: ClassVar[tuple[str, ...]] = ()
     """Files and folders of its model directories beside config, weights and `inputs.json`."""
-    tasks: ClassVar[Mapping[str, type[Side]]]
-    """Its side of each task that it can do."""
+
+    @property
+    @abstractmethod
+    def tasks(self) -> Mapping[str, type[Side]]:
+        """Its side of each task that it can do."""
 
     # -- models -------------------------------------------------------------------------------------------------
     @abstractmethod
@@ -154,7 +171,17 @@ class Method(ABC):
     def describe(self, inputs: Inputs) -> dict[str, Any]:
         """`inputs.json` of a model directory, but for what the training adds."""
 
+    @abstractmethod
+    def save(
+        self, model: nn.Module, folder: Path, vocabulary: Path, inputs: dict[str, Any], lineage: dict[str, str]
+    ) -> None:
+        """Write a model directory (`vlp/models/directory.py`); the arguments are those of its `save`."""
+
     # -- training -----------------------------------------------------------------------------------------------
+    @abstractmethod
+    def decides(self, experiment: Experiment) -> list[Any]:
+        """The parts of the config that a stage depends on beside its own: a checkpoint of others is not used."""
+
     @abstractmethod
     def stage(self, name: str, model: nn.Module, inputs: Inputs) -> Work: ...
 

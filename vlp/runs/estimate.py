@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from vlp.methods.mvptr import cost
+from vlp.methods import get
 
 if TYPE_CHECKING:
     from vlp.config import Experiment
@@ -14,4 +14,4 @@ if TYPE_CHECKING:
 
 def bill(e: Experiment, machines: Machines, counts: Mapping[str, int]) -> Bill | None:
     """`counts`: train rows of each table and all images, as far as they are known. None: the method does not say."""
-    return cost.bill(e, machines, counts)
+    return get(e.model.method).cost(e, machines, counts)

@@ -11,7 +11,7 @@ from vlp.batching.inputs import Inputs, Paths
 from vlp.config import Experiment
 from vlp.models import directory
 from vlp.tasks import make
-from vlp.tasks.base import check_fits, check_unseen
+from vlp.tasks.base import check_unseen
 
 
 def predict(
@@ -24,12 +24,10 @@ def predict(
     from vlp.metrics.grounding import readings_of
 
     torch.set_num_threads(experiment.launch.cpu_threads)
-    inputs = Inputs(experiment, paths)
-    job = make(task, inputs, variant)
-    model = directory.load(model_dir).float().eval()
-    check_fits(model, inputs, model_dir)
+    job = make(task, Inputs(experiment, paths), variant)
     if variant != "pretrained":
-        job.adopt(read_json(model_dir / "inputs.json"))
+        job.adopt(read_json(model_dir / directory.INPUTS))
+    model = job.side.load(model_dir)
     if split == "test":
         check_unseen(job, model_dir)
     model.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from vlp.batching.draw import Draw
 from vlp.config.tasks.entailment import LABELS
+from vlp.data.answers import normalise_answer
 from vlp.errors import InputError
-from vlp.methods.mvptr.batch import Batch
-from vlp.methods.mvptr.initialise import set_answer_rows
-from vlp.methods.mvptr.model import Mvptr
-from vlp.methods.mvptr.steps import EntailmentStep, VqaStep
-from vlp.tasks.base import Task, device_of
+from vlp.methods.base import Classifier
+from vlp.models.device import device_of
+from vlp.tasks.base import Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +31,7 @@ def soft_score(count: int) -> float:
 
 
 class Vqa(Task):
-    name, texts, head = "vqa", "questions", "vqa"
+    name, texts, capability = "vqa", "questions", Classifier
 
     @cached_property
     def _records(self) -> dict[str, dict[str, Any]]:
@@ -41,7 +40,7 @@ class Vqa(Task):
         return {r["question_id"]: r for r in read_table(self.inputs.paths.tables, "questions").to_pylist()}
 
     def record(self, row: int) -> dict[str, Any]:
-        return self._records[self.collator.texts.ids[row]]
+        return self._records[self.text_set.ids[row]]
 
     @cached_property
     def answers(self) -> list[str]:
@@ -62,7 +61,7 @@ class Vqa(Task):
         if split == "test" or self.config.minival is None:
             return super().rows(split)
         val = super().rows("val")
-        apart = np.isin(np.asarray(self.collator.texts.image_ids)[val], self._minival)
+        apart = np.isin(np.asarray(self.text_set.image_ids)[val], self._minival)
         if split == "val":
             return val[apart]
         return np.concatenate([super().rows("train"), *([val[~apart]] if self.config.train_on_val else [])])
@@ -74,7 +73,7 @@ class Vqa(Task):
         Raises:
             InputError: val has too few images.
         """
-        images = {self.collator.texts.image_ids[row] for row in super().rows("val")}
+        images = {self.text_set.image_ids[row] for row in super().rows("val")}
         if len(images) < self.config.minival:
             raise InputError(
                 "questions",
@@ -83,48 +82,34 @@ class Vqa(Task):
             )
         return sorted(images, key=lambda i: sha256(i.encode()).hexdigest())[: self.config.minival]
 
-    @property
-    def head_size(self) -> int:
-        return len(self.answers)
-
-    def describe(self, model: Mvptr) -> dict[str, Any]:
-        return super().describe(model) | {"answers": self.answers}
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"answers": self.answers}
 
     def adopt(self, said: Mapping[str, Any]) -> None:
         """The head's rows are the answers of the model's own list, whatever the data at hand would give."""
         self.answers = list(said["answers"])
 
-    def prepare(self, model: Mvptr) -> None:
-        encoded = self.inputs.tokenizer(self.answers, add_special_tokens=False)["input_ids"]
-        set_answer_rows(model, encoded)
-
-    def step(self, model: Mvptr) -> torch.nn.Module:
-        return VqaStep(model)
-
     @cached_property
     def _number(self) -> dict[str, int]:
         return {a: i for i, a in enumerate(self.answers)}
 
-    def train_batch(self, rows: np.ndarray, draw: Draw) -> Batch:
-        from vlp.data.answers import normalise_answer
-
-        batch = self.collator(rows, self.image_ids(rows))
+    def targets(self, rows: np.ndarray) -> Tensor:
+        """Soft score [B,A] of each answer."""
         scores = torch.zeros(len(rows), len(self.answers))
         for b, row in enumerate(rows):
             for answer, count in Counter(normalise_answer(a) for a in self.record(int(row))["answers"]).items():
                 if answer in self._number:
                     scores[b, self._number[answer]] = soft_score(count)
-        batch.scores_BA = scores
-        return batch
+        return scores
 
     @torch.inference_mode()
-    def predict(self, model: Mvptr, split: str) -> pa.Table:
+    def predict(self, model: nn.Module, split: str) -> pa.Table:
         import pyarrow as pa
 
         chosen: dict[int, str] = {}
         for rows in self.batches(self.rows(split)):
-            batch = self.collator(rows, self.image_ids(rows)).to(device_of(model))
-            best = model.answer_logits(model.joint(batch, cls_only=True)[-1]).argmax(-1).tolist()
+            batch = self.side.batch(rows, self.image_ids(rows)).to(device_of(model))
+            best = self.side.scores(model, batch).argmax(-1).tolist()
             chosen.update({int(r): self.answers[i] for r, i in zip(rows, best, strict=True)})
         records = [{**self.record(r), "answer": chosen[r]} for r in sorted(chosen)]
         keys = ("question_id", "image_id", "answer_type", "answer", "answers")
@@ -137,7 +122,7 @@ class Vqa(Task):
 
 
 class Entailment(Task):
-    name, texts, head = "entailment", "entailment", "entailment"
+    name, texts, capability = "entailment", "entailment", Classifier
 
     @cached_property
     def _labels(self) -> dict[str, str]:
@@ -146,25 +131,20 @@ class Entailment(Task):
         table = read_table(self.inputs.paths.tables, "entailment")
         return dict(zip(table["pair_id"].to_pylist(), table["label"].to_pylist(), strict=True))
 
-    def step(self, model: Mvptr) -> torch.nn.Module:
-        return EntailmentStep(model)
-
-    def train_batch(self, rows: np.ndarray, draw: Draw) -> Batch:
-        batch = self.collator(rows, self.image_ids(rows))
-        labels = [LABELS.index(self._labels[self.collator.texts.ids[int(r)]]) for r in rows]
-        batch.labels_B = torch.tensor(labels)
-        return batch
+    def targets(self, rows: np.ndarray) -> Tensor:
+        """Label [B] of each pair."""
+        return torch.tensor([LABELS.index(self._labels[self.text_set.ids[int(r)]]) for r in rows])
 
     @torch.inference_mode()
-    def predict(self, model: Mvptr, split: str) -> pa.Table:
+    def predict(self, model: nn.Module, split: str) -> pa.Table:
         import pyarrow as pa
 
         found: dict[int, list[float]] = {}
         for rows in self.batches(self.rows(split)):
-            batch = self.collator(rows, self.image_ids(rows)).to(device_of(model))
-            p = model.entailment_logits(model.joint(batch, cls_only=True)[-1]).float().softmax(-1).tolist()
+            batch = self.side.batch(rows, self.image_ids(rows)).to(device_of(model))
+            p = self.side.scores(model, batch).float().softmax(-1).tolist()
             found.update(zip(map(int, rows), p, strict=True))
-        texts, rows = self.collator.texts, sorted(found)
+        texts, rows = self.text_set, sorted(found)
         columns: dict[str, list] = {
             "pair_id": [texts.ids[r] for r in rows],
             "image_id": [texts.image_ids[r] for r in rows],

@@ -5,19 +5,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from vlp.methods.mvptr.model import Mvptr
-from vlp.tasks.grounding import Grounding, Reading
+from vlp.tasks.grounding import Grounding
 
 
 class Referring(Grounding):
-    """A whole text grounded: the cosine of its [CLS] state with each region, regressed to the IoU with the one box.
-
-    As in the release the IoU 0.5 itself is right, and the last layer is read unless the config names another.
-    """
+    """A whole text grounded. As in the release the IoU 0.5 itself is right."""
 
     name, texts = "referring", "referring"
     keys = ("ref_id", "partition")
-    sources = ("[CLS]",)
     strict = False
 
     @cached_property
@@ -27,9 +22,3 @@ class Referring(Grounding):
 
         records = read_table(self.inputs.paths.tables, "referring").to_pylist()
         return {r["ref_id"]: [{**r, "boxes": [r["box"]], "start": 0, "end": len(r["text"])}] for r in records}
-
-    def layer(self, model: Mvptr) -> int:
-        return self.config.layer or model.architecture.multimodal_layers
-
-    def readings(self, model: Mvptr) -> list[Reading]:
-        return [self.trained_reading(model)]

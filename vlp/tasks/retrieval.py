@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
-from vlp.batching.draw import Draw
 from vlp.errors import InputError
-from vlp.methods.mvptr.batch import Batch
-from vlp.methods.mvptr.model import Mvptr
-from vlp.methods.mvptr.reader import add_negative_noise
-from vlp.methods.mvptr.reranking import UnimodalCache, best
-from vlp.methods.mvptr.steps import RetrievalStep
+from vlp.methods.base import Retriever, Scorer
+from vlp.metrics.ranking import best
 from vlp.metrics.retrieval import KS, NO_COARSE
 from vlp.tasks.base import Task
 
@@ -28,21 +25,13 @@ _PAIRS_AT_ONCE = 1_000_000
 class Retrieval(Task):
     """Texts against the images of one split. An image's states are computed once, and so are a text's."""
 
-    name, texts = "retrieval", "captions"
+    name, texts, capability = "retrieval", "captions", Retriever
 
-    def step(self, model: Mvptr) -> torch.nn.Module:
-        return RetrievalStep(model, self.config.optimisation.contrast_group)
-
-    def train_batch(self, rows: np.ndarray, draw: Draw) -> Batch:
-        o = self.config.optimisation
-        batch = self.collator(rows, self.image_ids(rows))
-        return add_negative_noise(batch, draw, o.negative_warmup, o.negative_group)
-
-    def predict(self, model: Mvptr, split: str) -> pa.Table:
+    def predict(self, model: nn.Module, split: str) -> pa.Table:
         c = self.config
         return self._predict(model, split, c.captions_reranked, c.images_reranked, c.folds, c.exhaustive)
 
-    def selection_predictions(self, model: Mvptr) -> pa.Table:
+    def selection_predictions(self, model: nn.Module) -> pa.Table:
         """Shallower than the final ranking: it only has to order checkpoints."""
         depth = SELECTION_DEPTH
         return self._predict(
@@ -56,44 +45,46 @@ class Retrieval(Task):
 
     @torch.inference_mode()
     def _predict(
-        self, model: Mvptr, split: str, k_c: int, k_i: int, folds: int = 1, exhaustive: bool = False
+        self, model: nn.Module, split: str, k_c: int, k_i: int, folds: int = 1, exhaustive: bool = False
     ) -> pa.Table:
         rows = self.rows(split)
         images, image_of_S = np.unique(self.image_ids(rows), return_inverse=True)
-        cache = UnimodalCache(model, self.collator, rows, images.tolist())
+        scorer = self.side.scorer(model, rows, images.tolist())
         parts = list(fold_parts(image_of_S, len(images), folds))
-        coarse_IS = cache.coarse_IS.numpy()
+        ordered = scorer.coarse_IS is not None
+        coarse_IS = scorer.coarse_IS if ordered else np.zeros((len(images), len(rows)), np.float32)
         kept = [candidates(coarse_IS, *part, k_c, k_i) for part in parts]
-        everything = exhaustive or model.merged  # with merged attention nothing orders candidates cheaply
+        everything = exhaustive or not ordered  # else nothing orders candidates cheaply
         wanted_IS = np.full(coarse_IS.shape, everything)
         for pairs in (pair for part in kept for pair in part.values()):
             wanted_IS[pairs[:, 0], pairs[:, 1]] = True
-        score_IS = score(cache, wanted_IS)
+        score_IS = score(scorer, wanted_IS)
         lists = kept
         if everything:
             depth = (max(k_c, *KS), max(k_i, *KS))
             ranked = [candidates(score_IS, *part, *depth, second_IS=coarse_IS) for part in parts]
             lists = (
-                ranked
-                if model.merged
-                else [{d: joined(k[d], r[d]) for d in k} for k, r in zip(kept, ranked, strict=True)]
+                [{d: joined(k[d], r[d]) for d in k} for k, r in zip(kept, ranked, strict=True)] if ordered else ranked
             )
-        return self._table(cache, rows, image_of_S, lists, score_IS, kept if everything and not model.merged else None)
+        pruned = kept if everything and ordered else None
+        table = self._table(rows, images, image_of_S, lists, coarse_IS, score_IS, pruned)
+        said: dict[bytes, str] = {b"num_texts": str(len(rows)), b"num_images": str(len(images))}
+        return table.replace_schema_metadata(said | ({} if ordered else {NO_COARSE: "exhaustive"}))
 
     def _table(
         self,
-        cache: UnimodalCache,
         rows: np.ndarray,
+        images: np.ndarray,
         image_of_S: np.ndarray,
         lists: list[dict[str, np.ndarray]],
+        coarse_IS: np.ndarray,
         score_IS: np.ndarray,
         kept: list[dict[str, np.ndarray]] | None,
     ) -> pa.Table:
         import pyarrow as pa
 
-        coarse_IS, tables = cache.coarse_IS.numpy(), []
-        texts = np.array([self.collator.texts.ids[int(r)] for r in rows])
-        images = np.array(cache.images)
+        tables = []
+        texts = np.array([self.text_set.ids[int(r)] for r in rows])
         for fold, part in enumerate(lists):
             for direction, pairs in part.items():
                 image_N, text_N = pairs.T
@@ -111,18 +102,16 @@ class Retrieval(Task):
                 if kept is not None:
                     columns["pruned"] = ~np.isin(_numbers(pairs), _numbers(kept[fold][direction]))
                 tables.append(pa.table(columns))
-        said: dict[bytes, str] = {b"num_texts": str(len(rows)), b"num_images": str(len(images))}
-        said |= {NO_COARSE: "merged attention"} if cache.model.merged else {}
-        return pa.concat_tables(tables).replace_schema_metadata(said)
+        return pa.concat_tables(tables)
 
 
-def score(cache: UnimodalCache, wanted_IS: np.ndarray) -> np.ndarray:
-    """ITM probabilities [I,S] of the wanted pairs, each scored once; NaN elsewhere."""
+def score(scorer: Scorer, wanted_IS: np.ndarray) -> np.ndarray:
+    """Match scores [I,S] of the wanted pairs, each scored once; NaN elsewhere."""
     score_IS = np.full(wanted_IS.shape, np.nan, np.float32)
     images = max(1, _PAIRS_AT_ONCE // wanted_IS.shape[1])
     for begin in range(0, len(wanted_IS), images):
         pairs = np.argwhere(wanted_IS[begin : begin + images]) + np.array([begin, 0])
-        score_IS[pairs[:, 0], pairs[:, 1]] = cache.match_probabilities(pairs)
+        score_IS[pairs[:, 0], pairs[:, 1]] = scorer.match(pairs)
     return score_IS
 
 

@@ -19,9 +19,10 @@ from vlp.config.launch import Resources
 from vlp.data.tables import SCHEMAS, read_table, write_table
 from vlp.launch import run
 from vlp.methods.mvptr.alignment import BOXES, LABELS, Alignment, Asked, chosen_right, first_right
+from vlp.methods.mvptr.method import METHOD, new_model
 from vlp.methods.mvptr.model import Mvptr
 from vlp.models.directory import WEIGHTS
-from vlp.runs.pretrain import alignment, new_model, pretrain
+from vlp.runs.pretrain import pretrain
 
 
 def changed(**parts: Any) -> Experiment:
@@ -212,4 +213,4 @@ def test_nothing_is_asked_without_val(tiny_inputs: Path) -> None:
     from tests.training import tiny_run
 
     inputs = Inputs(tiny_run.experiment(), tiny_run.paths(tiny_inputs))
-    assert alignment(inputs, new_model(inputs), inputs.experiment.pretraining.stage2) is None
+    assert METHOD.probe("stage2", new_model(inputs), inputs) is None

@@ -10,9 +10,9 @@ from transformers import AutoConfig, AutoModel
 
 from tests.methods.mvptr.test_model import vocabulary
 from tests.methods.mvptr.tiny import architecture, batch
+from vlp.methods.mvptr import directory
 from vlp.methods.mvptr.auto import MvptrConfig, MvptrModel
 from vlp.methods.mvptr.model import Mvptr
-from vlp.models import directory
 from vlp.models.layers import Layer
 
 

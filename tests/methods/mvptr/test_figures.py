@@ -12,8 +12,8 @@ from tests.training import tiny_run
 from vlp.batching.inputs import Inputs
 from vlp.config.launch import Resources
 from vlp.data.tables import read_table, write_table
+from vlp.methods.mvptr import directory, reader
 from vlp.methods.mvptr import figures as probe
-from vlp.models import directory
 from vlp.phrases.vocabulary import PhraseRecord, PhraseVocabulary
 
 
@@ -102,7 +102,7 @@ def test_figure_5_has_the_nearest_region_of_annotated_and_extracted_phrases(
     experiment = tiny_run.experiment()
     found = probe.probe(experiment, paths, model, "train")["grounding"]
     store, network = Inputs(experiment, paths).store, directory.load(model).float().eval()
-    collator = Inputs(experiment, paths).collator("captions")
+    collator = reader.collator(Inputs(experiment, paths), "captions")
     assert len(found) == probe.GROUNDED
     for pair in found:
         row = collator.texts.ids.index(pair["caption_id"])

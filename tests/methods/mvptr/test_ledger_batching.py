@@ -14,6 +14,7 @@ from tests.training.tiny_run import experiment, paths
 from vlp.batching.inputs import Inputs
 from vlp.config.model import Masking
 from vlp.config.phrases import Lengths
+from vlp.methods.mvptr import reader
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.masking import mask_tags, mask_text
 from vlp.methods.mvptr.reader import Collator, add_negative_noise
@@ -28,7 +29,7 @@ def inputs(tiny_inputs: Path) -> Inputs:
 
 @pytest.fixture(scope="module")
 def collator(inputs: Inputs) -> Collator:
-    return inputs.collator("captions")
+    return reader.collator(inputs, "captions")
 
 
 def images(collator: Collator) -> list[str]:
@@ -106,7 +107,7 @@ def test_masks_leave_no_trace(collator: Collator) -> None:
 
 def test_the_first_phrases_are_kept(inputs: Inputs) -> None:
     for cap in (0, 1, 5):
-        collator = inputs.collator("captions", Lengths(words=12, phrases=cap, regions=4, tags=6))
+        collator = reader.collator(inputs, "captions", Lengths(words=12, phrases=cap, regions=4, tags=6))
         for row in ROWS:
             whole = collator.texts.phrases(int(row))
             _, kept, _ = collator.text(int(row))

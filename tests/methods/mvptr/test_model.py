@@ -8,9 +8,9 @@ import torch
 
 from tests.methods.mvptr.tiny import architecture, batch
 from vlp.errors import InputError
+from vlp.methods.mvptr import directory
 from vlp.methods.mvptr.initialise import copy_bert, set_answer_rows, set_phrase_rows
 from vlp.methods.mvptr.model import Mvptr
-from vlp.models import directory
 
 
 @pytest.fixture

@@ -12,10 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vlp.errors import InputError
-from vlp.methods.mvptr import official
+from vlp.methods.mvptr import directory, official
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.model import Architecture, Head, Mvptr
-from vlp.models import directory
 
 HERE = Path(__file__).parents[2] / "golden"
 GOLDEN = Path(os.environ.get("VLP_GOLDEN_DIR", HERE))

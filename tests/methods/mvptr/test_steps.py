@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.objectives.batches import batch, model
 from vlp.config.training import Loss, Optimisation
-from vlp.methods.mvptr import steps
+from vlp.methods.mvptr import reader, steps
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.objectives import mcr, s_wpg, wpg
 from vlp.methods.mvptr.reader import Collator
@@ -156,7 +156,7 @@ def test_collator_reads_which_texts_match(tiny_inputs) -> None:
     from tests.training.tiny_run import experiment, paths
     from vlp.batching.inputs import Inputs
 
-    collator = Inputs(experiment(), paths(tiny_inputs)).collator("captions")
+    collator = reader.collator(Inputs(experiment(), paths(tiny_inputs)), "captions")
     texts, rows = collator.texts, np.array([3, 0, 5])
     images = [texts.image_ids[i] for i in rows]
     assert collator(rows, images).matchable_B is None

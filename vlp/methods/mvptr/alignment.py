@@ -20,15 +20,15 @@ from vlp.batching.inputs import Inputs
 from vlp.data import tables
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.model import Mvptr, Unimodal
-from vlp.methods.mvptr.reader import Collator
-from vlp.methods.mvptr.reranking import best
+from vlp.methods.mvptr.reader import Collator, collator
+from vlp.methods.mvptr.reading import read_from
 from vlp.methods.mvptr.steps import span_similarity
 from vlp.metrics import grounding as metric
+from vlp.metrics.ranking import best
+from vlp.models.device import device_of
 from vlp.objectives.classification import MATCH
 from vlp.regions.geometry import iou_matrix
 from vlp.regions.store import Regions
-from vlp.tasks.base import device_of
-from vlp.tasks.grounding import read_from
 
 SIZE = 64
 """Pairs of one pass."""
@@ -85,7 +85,9 @@ class Alignment:
         self.inputs, self.cross_modal, self.matching = inputs, cross_modal, matching
         self.merged = inputs.experiment.model.fusion == "merged"
         self.grounded = bool(self._phrase_boxes)
-        self.collator: Collator = inputs.collator("grounding" if self.grounded else "captions")
+        self.collator: Collator = collator(
+            inputs, "grounding" if self.grounded else "captions", tag_source=inputs.experiment.pretraining.tag_source
+        )
         self.rows = self._choose(images)
         self.images = [self.collator.texts.image_ids[row] for row in self.rows]
         self.annotated = any(image in self._objects for image in self.images)

@@ -14,9 +14,10 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from vlp.methods.mvptr import directory as own
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.model import Architecture, Mvptr
-from vlp.models.directory import COMPANIONS
+from vlp.models import directory
 from vlp.models.layers import initialise
 
 
@@ -100,7 +101,7 @@ class MvptrModel(Mvptr, PreTrainedModel):
         source, target = Path(self.config.name_or_path or ""), Path(save_directory)
         if not source.is_dir() or source.resolve() == target.resolve():
             return
-        for name in COMPANIONS:
+        for name in (*directory.COMPANIONS, *own.COMPANIONS):
             if (source / name).is_dir():
                 shutil.copytree(source / name, target / name, dirs_exist_ok=True)
             elif (source / name).is_file():

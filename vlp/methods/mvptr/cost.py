@@ -37,7 +37,7 @@ def bill(e: Experiment, machines: Machines, counts: Mapping[str, int]) -> Bill:
 
 
 def architecture(e: Experiment) -> Architecture:
-    from vlp.models.directory import architecture as of
+    from vlp.methods.mvptr.directory import architecture as of
 
     return of(e, WORD_ROWS, PHRASE_ROWS if e.model.use_phrases else 0, FEATURE + 6)
 

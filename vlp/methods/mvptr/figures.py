@@ -16,13 +16,13 @@ from torch import Tensor
 
 from vlp.batching.inputs import Inputs, Paths
 from vlp.config import Experiment
+from vlp.methods.mvptr import directory, reader
 from vlp.methods.mvptr.model import Mvptr
 from vlp.methods.mvptr.reader import Collator
+from vlp.methods.mvptr.reading import read_from
 from vlp.methods.mvptr.steps import span_similarity
-from vlp.models import directory
 from vlp.phrases.vocabulary import PhraseRecord, PhraseVocabulary
 from vlp.report.gallery import drawn_by_hash
-from vlp.tasks.grounding import read_from
 
 PAIRS = 3
 GROUNDED = 6
@@ -48,7 +48,7 @@ def probe(experiment: Experiment, paths: Paths, model: Path, split: str = "test"
     """
     inputs = Inputs(experiment, paths)
     network = directory.load(model).float().eval()
-    collator = inputs.collator("captions")
+    collator = reader.collator(inputs, "captions")
     vocabulary = PhraseVocabulary.load(paths.vocabulary / "phrases.json")
     known = {r.id: r for r in vocabulary.records}
     texts = collator.texts

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from vlp.errors import InputError
 from vlp.files import atomic, read_json, sha256, write_json
+from vlp.methods.mvptr import directory
 from vlp.methods.mvptr.initialise import LAYER_KEYS
 from vlp.methods.mvptr.model import Architecture, Head, Mvptr
-from vlp.models import directory
 from vlp.phrases import tokenizer
 from vlp.phrases.vocabulary import PhraseVocabulary, read_id2phrase, write_id2phrase
 

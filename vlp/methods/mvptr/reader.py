@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,45 +19,10 @@ from vlp.methods.mvptr.batch import Batch, Targets
 from vlp.methods.mvptr.masking import mask_tags, mask_text
 
 if TYPE_CHECKING:
+    from vlp.batching.inputs import Inputs
+    from vlp.batching.vocabulary import Vocabulary
     from vlp.phrases.corpus import Corpus, TextSet
     from vlp.regions.store import RegionStore, TagSource
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """Special ids and rows of the joint table: word pieces first, phrases after them."""
-
-    cls: int
-    sep: int
-    mask: int
-    pad: int
-    word_rows: int
-    phrase_rows: int
-    word_choices: np.ndarray
-    """Ids a masked word may be replaced by: all but the special ones."""
-
-    @classmethod
-    def of(cls, tokenizer: Path, rows: int) -> Vocabulary:
-        """From `tokenizer.json` and the rows of the joint table; transformers would take a second to import."""
-        from tokenizers import Tokenizer
-
-        t = Tokenizer.from_file(str(tokenizer))
-        special: dict[str, int] = {}
-        for name in ("[CLS]", "[SEP]", "[MASK]", "[PAD]", "[UNK]"):
-            number = t.token_to_id(name)
-            if number is None:
-                raise InputError(tokenizer, f"lacks BERT's special token {name}.", "Name a BERT tokenizer.")
-            special[name] = number
-        words = t.get_vocab_size()
-        return cls(
-            cls=special["[CLS]"],
-            sep=special["[SEP]"],
-            mask=special["[MASK]"],
-            pad=special["[PAD]"],
-            word_rows=words,
-            phrase_rows=max(rows - words, 0),
-            word_choices=np.setdiff1d(np.arange(words), list(special.values())),
-        )
 
 
 @dataclass(frozen=True)
@@ -96,7 +61,7 @@ class Collator:
         words, phrases, pairs = self.text(text)
         return Example(words, phrases, pairs, *self.tags(image_id), self.regions(image_id))
 
-    def text_lengths(self, texts: np.ndarray) -> np.ndarray:
+    def sizes(self, texts: np.ndarray) -> np.ndarray:
         """Words and phrases of each text, capped, without [CLS] and [SEP]."""
         cap = self.lengths
         words, phrases = self.texts.sizes()
@@ -130,12 +95,16 @@ class Collator:
             raise InputError(where, "the image has no regions.", remedy, row=image_id)
         return np.concatenate([found.features.astype(np.float32), found.geometry], 1)
 
-    def __call__(self, texts: np.ndarray, image_ids: list[str]) -> Batch:
+    def batch(self, rows: np.ndarray, images: Sequence[str], draw: Draw | None = None) -> Batch:
+        """The clean batch of rows[i] with images[i]; nothing of it is drawn."""
+        return self(rows, images)
+
+    def __call__(self, texts: np.ndarray, image_ids: Sequence[str]) -> Batch:
         """The clean batch of texts[i] with image_ids[i]."""
         examples = [self.example(int(t), i) for t, i in zip(texts, image_ids, strict=True)]
         return self._pad(examples, texts, image_ids, [None] * len(examples), [None] * len(examples))
 
-    def masked(self, texts: np.ndarray, image_ids: list[str], rates: Masking, draw: Draw) -> Batch:
+    def masked(self, texts: np.ndarray, image_ids: Sequence[str], rates: Masking, draw: Draw) -> Batch:
         """The masked batch; masks depend on (seed, step, place in the global batch), not on how ranks share it."""
         v, cap = self.vocabulary, self.lengths
         width = cap.words + cap.phrases + 2 * cap.tags
@@ -202,6 +171,57 @@ class Collator:
         """A text set with texts that describe no image says so: `matchable`, one flag for each text."""
         flags = getattr(self.texts, "matchable", None)
         return None if flags is None else torch.from_numpy(np.asarray(flags, bool)[np.asarray(texts, np.int64)])
+
+
+@dataclass(frozen=True)
+class MaskedPairs:
+    """What a stage of pre-training reads: masked pairs, and the noise that their hard negatives are drawn with."""
+
+    collator: Collator
+    rates: Masking
+    warmup: float
+    """Share of the run over which the draw of negatives goes from uniform to p (`negative_warmup`)."""
+    group: int | None
+    """See `add_negative_noise`."""
+
+    @property
+    def texts(self) -> TextSet:
+        return self.collator.texts
+
+    def sizes(self, rows: np.ndarray) -> np.ndarray:
+        return self.collator.sizes(rows)
+
+    def batch(self, rows: np.ndarray, images: Sequence[str], draw: Draw | None = None) -> Batch:
+        if draw is None:
+            return self.collator(rows, images)
+        return add_negative_noise(self.collator.masked(rows, images, self.rates, draw), draw, self.warmup, self.group)
+
+
+def collator(
+    inputs: Inputs, texts: str, lengths: Lengths | None = None, tag_source: TagSource = "detector"
+) -> Collator:
+    """Of a text set of the corpus.
+
+    Args:
+        lengths: None: those of the experiment.
+        tag_source: pre-training alone may read ground-truth tags: they tell of an image what tasks are to find.
+    """
+    e = inputs.experiment
+    return Collator(
+        inputs.corpus,
+        inputs.corpus.texts(texts),
+        inputs.store,
+        inputs.vocabulary,
+        lengths or e.lengths,
+        e.model.use_phrases,
+        e.model.use_tags,
+        tag_source,
+    )
+
+
+def region_size(inputs: Inputs) -> int:
+    """Numbers of a region: its feature, then its geometry."""
+    return inputs.store.feature_size + 6
 
 
 def text_number(tokens: np.ndarray) -> int:

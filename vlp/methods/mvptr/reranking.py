@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 
 from vlp.methods.mvptr.model import Mvptr
+from vlp.models.device import device_of
 from vlp.objectives.classification import MATCH
-from vlp.tasks.base import device_of
 
 if TYPE_CHECKING:
     from vlp.methods.mvptr.reader import Collator
 
 POSITIONS = 16_384
 """Sequence positions of one multimodal pass, all pairs together."""
-_SORTED_AT_ONCE = 256
 
 
 class Ragged:
@@ -40,7 +39,7 @@ class Ragged:
 class UnimodalCache:
     """Unimodal states of texts and images: the re-ranker then needs only the multimodal layers for each pair.
 
-    With merged attention these are the embedded inputs, tags among them, and `coarse_IS` is zero.
+    With merged attention these are the embedded inputs, tags among them, and there is no `coarse_IS`.
     """
 
     def __init__(
@@ -63,8 +62,7 @@ class UnimodalCache:
             part.start_N += at
             at += part.size
             part.parts.clear()
-        shape = len(self.images), len(rows)
-        self.coarse_IS: Tensor = torch.zeros(shape) if model.merged else (images_ID @ texts_SD.T).float().cpu()
+        self.coarse_IS: np.ndarray | None = None if model.merged else (images_ID @ texts_SD.T).float().cpu().numpy()
         """Cosine of each image with each text."""
 
     def _encode_texts(self, collator: Collator, rows: np.ndarray, size: int) -> Tensor:
@@ -73,7 +71,7 @@ class UnimodalCache:
         vectors = torch.empty(len(rows), m.architecture.hidden_size, device=device)
         # Any image will do, for a text's states do not depend on it: the smallest one.
         collator, image = _without_images(collator), self.images[0]
-        order = np.argsort(collator.text_lengths(rows), kind="stable")
+        order = np.argsort(collator.sizes(rows), kind="stable")
         for at in np.array_split(order, max(1, -(-len(order) // size))):
             batch = collator(rows[at], [image] * len(at)).to(device)
             states = m.encode_text(batch)
@@ -96,7 +94,7 @@ class UnimodalCache:
                 self.tags.add(at, tags, batch.tag_mask_BT)
         return vectors
 
-    def match_probabilities(self, pairs_N2: np.ndarray, positions: int = POSITIONS) -> np.ndarray:
+    def match(self, pairs_N2: np.ndarray, positions: int = POSITIONS) -> np.ndarray:
         """ITM probability [N] of each (image, text) pair: only the multimodal layers run, the last one for [CLS] alone.
 
         Pairs of equal length stand together and each is laid without a gap, so that next to nothing is padding.
@@ -142,21 +140,6 @@ def groups(length_N: np.ndarray, positions: int) -> Iterator[np.ndarray]:
             end = begin + max(1, positions // int(length_N[order[min(end, len(order)) - 1]]))
         yield order[begin:end]
         begin = end
-
-
-def best(score_QC: np.ndarray, k: int, second_QC: np.ndarray | None = None) -> np.ndarray:
-    """Columns [Q, min(k, C)] of the k highest of each row; ties by `second_QC`, higher first, then by lower column."""
-    rows, columns = score_QC.shape
-    kept = min(k, columns)
-    result = np.empty((rows, kept), np.int64)
-    for begin in range(0, rows, _SORTED_AT_ONCE):
-        part = slice(begin, begin + _SORTED_AT_ONCE)
-        if second_QC is None:
-            order = np.argsort(-score_QC[part], axis=1, kind="stable")
-        else:
-            order = np.lexsort((-second_QC[part], -score_QC[part]), axis=1)
-        result[part] = order[:, :kept]
-    return result
 
 
 def _without_images(collator: Collator) -> Collator:
