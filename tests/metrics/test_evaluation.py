@@ -7,7 +7,8 @@ import pytest
 
 from vlp.data.tables import write_table
 from vlp.errors import InputError
-from vlp.metrics.evaluation import Measure, evaluate
+from vlp.metrics.evaluation import evaluate
+from vlp.metrics.measure import Measure
 
 
 def _rows(**over: Any) -> list[dict[str, Any]]:
@@ -83,3 +84,17 @@ def test_grounding_without_a_store_has_no_prior_and_no_merged_chance(tmp_path: P
     assert found["IoU > 0.5, merged box", "accuracy"].chance is None
     assert found["left out", "phrases without box"].value == 1
     assert not any("prior" in metric for _, metric in found)
+
+
+@pytest.mark.parametrize("task", ["grounding", "referring"])
+def test_boxes_of_the_models_own_have_no_chance_and_no_upper_bound(tmp_path: Path, task: str) -> None:
+    """A method that chooses among no regions leaves their columns null."""
+    row: dict[str, Any] = {"image_id": "i", "box": [0.0, 0.0, 4.0, 4.0], "boxes": [[0.0, 0.0, 4.0, 4.0]]}
+    row |= {"num_regions": None, "covered": None, "random_hit": None}
+    keys = {"grounding": ("phrase_id", "phrase_type"), "referring": ("ref_id", "partition")}[task]
+    rows = [{**row, keys[0]: "p", keys[1]: "a"}, {**row, keys[0]: "q", keys[1]: "b", "box": [9.0, 9.0, 12.0, 12.0]}]
+    file = tmp_path / "p.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    found = evaluate(task, file, tmp_path)
+    assert {m.value for m in found if m.metric == "accuracy"} == {50.0}
+    assert all(m.chance is None for m in found) and not [m for m in found if m.metric.startswith("upper bound")]

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vlp.config.tasks.grounding import FACTS
+from vlp.data.tables import read_table
+from vlp.metrics.measure import Evaluated, Measure, mean
 from vlp.regions.geometry import iou_matrix
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from vlp.regions.store import RegionStore
+
 Rule = Literal["any", "merged"]
 RULES: tuple[Rule, ...] = ("any", "merged")
 """any: some true box is hit; merged: the box around all true boxes is hit."""
 THRESHOLD = 0.5
+PRIOR_PHRASES = 20_000
+"""So many train phrases choose the box prior."""
 Boxes = NDArray[np.float64]
 
 
@@ -78,3 +87,100 @@ def prior_boxes(regions_KF: ArrayLike, size: Sequence[float]) -> NDArray[np.floa
     areas = np.prod(regions[:, 2:] - regions[:, :2], axis=1)
     off_centre = np.hypot(*((regions[:, :2] + regions[:, 2:]) / 2 - np.array([width, height]) / 2).T)
     return np.stack([whole, regions[areas.argmax()], regions[0], regions[off_centre.argmin()]])
+
+
+# -- measures ----------------------------------------------------------------------------------------------------------
+def measures(e: Evaluated) -> Iterator[Measure]:
+    """Chance: a random one of the regions; blind: the box prior that is best on train. Boxes that were chosen among
+    none have neither, and no upper bound."""
+    predictions, regions = e.predictions, e.regions
+    everything = predictions.select(list(FACTS.columns)).to_pylist()
+    rows = [row for row in everything if row["boxes"]]
+    without = len(everything) - len(rows)
+    if not rows:
+        return
+    images = [row["image_id"] for row in rows]
+    for rule in RULES:
+        protocol = f"IoU > 0.5, {rule} box"
+        values = 100.0 * hits(predictions, rule)
+        random, covered = _reach(rows, rule, regions)
+        prior = None if regions is None else _box_prior(rows, e.tables, rule, regions)
+        chance = None if random is None else 100 * float(np.mean(random))
+        measure = mean(protocol, "accuracy", values, images, chance)
+        yield replace(measure, blind=None if prior is None else prior.value)
+        if covered is not None:
+            yield mean(protocol, "upper bound", 100.0 * covered, images, None)
+        if prior is not None:
+            yield prior
+        names = readings_of(predictions)
+        for i, name in enumerate(names if len(names) > 1 else []):
+            metric = f"accuracy by {name}{' (chosen on val)' if i == 0 else ''}"
+            yield mean(protocol, metric, 100.0 * hits(boxes_of(predictions, i), rule), images, chance)
+        if rule == "any":
+            for kind in sorted({row["phrase_type"] for row in rows}):
+                at = [i for i, row in enumerate(rows) if row["phrase_type"] == kind]
+                luck = None if random is None else 100 * float(np.mean(random[at]))
+                yield mean(protocol, f"accuracy ({kind})", values[at], [images[i] for i in at], luck)
+    yield Measure("left out", "phrases without box", float(without), None, None, None, len(everything))
+
+
+def _reach(rows: Sequence[Mapping[str, Any]], rule: Rule, regions: RegionStore | None) -> tuple[Any, Any]:
+    """Share of a phrase's regions that are right [N], and whether any is [N]; None where it cannot be known."""
+    if any(row["random_hit"] is None for row in rows):  # boxes of the model's own
+        return None, None
+    if rule == "any":
+        return np.array([row["random_hit"] for row in rows]), np.array([row["covered"] for row in rows], dtype=bool)
+    if regions is None:
+        return None, None
+    hit = [right(regions.regions(row["image_id"], row["num_regions"]).boxes, row["boxes"], rule) for row in rows]
+    return np.array([h.mean() if len(h) else 0.0 for h in hit]), np.array([h.any() for h in hit], dtype=bool)
+
+
+def _box_prior(rows: Sequence[Mapping[str, Any]], tables: Path, rule: Rule, regions: RegionStore) -> Measure | None:
+    if any(row["num_regions"] is None for row in rows):
+        return None
+    limit = max(row["num_regions"] for row in rows)
+    train = read_table(tables, "phrase_boxes", "train").select(["image_id", "boxes"]).slice(0, PRIOR_PHRASES)
+    return box_prior_accuracy(train.to_pylist(), rows, rule, regions, limit)
+
+
+def box_prior_accuracy(
+    train: Iterable[Mapping[str, Any]],
+    test: Sequence[Mapping[str, Any]],
+    rule: Rule,
+    regions: RegionStore,
+    limit: int,
+) -> Measure | None:
+    """The accuracy on `test` of the one way to choose a box without the phrase that is best on `train`.
+
+    Args:
+        train, test: records with image_id and boxes; those without boxes or outside the store are left out.
+        limit: the best so many regions of an image, as the model reads them.
+
+    Returns:
+        None if one of the two has no usable record.
+    """
+    chosen = _prior_hits(train, rule, regions, limit)[0]
+    reached, images = _prior_hits(test, rule, regions, limit)
+    if not len(chosen) or not len(reached):
+        return None
+    best = int(chosen.mean(axis=0).argmax())
+    metric = f"box prior ({PRIORS[best]})"
+    return mean(f"IoU > 0.5, {rule} box", metric, 100.0 * reached[:, best], images, None)
+
+
+def _prior_hits(
+    records: Iterable[Mapping[str, Any]], rule: Rule, regions: RegionStore, limit: int
+) -> tuple[Any, list[str]]:
+    """[N, priors] hits of the N usable records, and their images."""
+    boxes: dict[str, Any] = {}
+    found, images = [], []
+    for record in records:
+        image = record["image_id"]
+        if not record["boxes"] or image not in regions:
+            continue
+        if image not in boxes:
+            boxes[image] = prior_boxes(regions.regions(image, limit).boxes, regions.image_size(image))
+        found.append(right(boxes[image], record["boxes"], rule))
+        images.append(image)
+    return np.array(found, dtype=bool), images

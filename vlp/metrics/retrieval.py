@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import comb
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vlp.data.tables import read_table
+from vlp.errors import InputError
 from vlp.metrics import bootstrap
+from vlp.metrics.measure import REMEDY, Evaluated, Measure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -198,3 +202,57 @@ def _per_image(
         sums.append(total)
         counts.append(np.repeat(number[:, None] - 1, len(KS), axis=1))
     return np.concatenate(sums, axis=1), np.concatenate(counts, axis=1)
+
+
+# -- measures ----------------------------------------------------------------------------------------------------------
+def measures(e: Evaluated) -> Iterator[Measure]:
+    predictions = e.predictions
+    captions = read_table(e.tables, "captions").select(["caption_id", "image_id"]).to_pydict()
+    owner = dict(zip(captions["caption_id"], captions["image_id"], strict=True))
+    kept = directions(predictions)
+    _check(e.path, predictions, kept, owner)
+    folds = int(np.asarray(predictions["fold"]).max()) if "fold" in predictions.column_names else 0
+    for coarse, prefix in orders(predictions):
+        parts = [directions(predictions, fold) for fold in range(folds + 1)]
+        whole, *each = [tally(part, owner, coarse=coarse) for part in parts]
+        protocols = ["unimodal"] * 2 if coarse else [reranking(predictions, parts[n]) for n in (0, -1)]
+        yield from _recalls(protocols[0], recalls_with_intervals([whole], prefix))
+        if each:
+            size = len(np.unique(parts[1]["i2t"].query))
+            protocol = f"{protocols[1]}, mean of {folds} folds of {size} images"
+            yield from _recalls(protocol, recalls_with_intervals(each, prefix))
+        if "pruned" in predictions.column_names and not coarse and protocols[0] != "exhaustive":
+            every = tally(directions(predictions, exhaustive=True), owner)
+            yield from _recalls("all pairs scored", recalls_with_intervals([every]))
+            yield from _recalls("all pairs scored - re-ranked: lost by pruning", lost(whole, every))
+
+
+def _recalls(protocol: str, rows: Iterable[Recall]) -> Iterator[Measure]:
+    for row in rows:
+        yield Measure(protocol, row.metric, row.value, row.low, row.high, row.chance, row.n)
+
+
+def reranking(predictions: pa.Table, kept: Mapping[str, Candidates]) -> str:
+    """How many candidates of each query were ranked: `exhaustive` where that is all there are."""
+    if not has_coarse(predictions):
+        return "exhaustive"
+    per_query = {d: int(np.unique(c.query, return_counts=True)[1].max()) for d, c in kept.items()}
+    if all(per_query[d] == len(np.unique(kept[other].query)) for d, other in (("i2t", "t2i"), ("t2i", "i2t"))):
+        return "exhaustive"
+    return f"re-ranked k_c={per_query['i2t']} k_i={per_query['t2i']}"
+
+
+def _check(path: Path, predictions: pa.Table, kept: Mapping[str, Candidates], owner: Mapping[str, str]) -> None:
+    metadata = {k.decode(): v.decode() for k, v in (predictions.schema.metadata or {}).items()}
+    for direction, key in (("i2t", "num_images"), ("t2i", "num_texts")):
+        queries = len(np.unique(kept[direction].query))
+        if key in metadata and queries != int(metadata[key]):
+            raise InputError(path, f"{queries} {direction} queries, where {key} is {metadata[key]}.", REMEDY)
+        for name in ("coarse", "score"):
+            bad = ~np.isfinite(getattr(kept[direction], name))
+            if bad.any():
+                row = f"query {kept[direction].query[bad][0]}"
+                raise InputError(path, f"a {name} is not a finite number.", REMEDY, row=row)
+    for caption in np.unique(kept["t2i"].query).tolist():
+        if caption not in owner:
+            raise InputError(path, "the captions table does not know this caption.", REMEDY, row=caption)

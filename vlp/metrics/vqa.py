@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from vlp.data.answers import normalise_answer, strip_punctuation
+from vlp.data.tables import read_table
+from vlp.errors import InputError
+from vlp.metrics.measure import Evaluated, Measure, mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,3 +48,22 @@ def most_frequent(answers: Iterable[Sequence[str]]) -> str | None:
     """The answer that most annotators gave; ties go to the first in the alphabet; None without any."""
     counts = Counter(answer for references in answers for answer in references)
     return min(counts, key=lambda answer: (-counts[answer], answer)) if counts else None
+
+
+def measures(e: Evaluated) -> Iterator[Measure]:
+    """Chance: always the answer that is most frequent in train, overall or for the type. Questions whose answers only
+    an evaluation server has are left out."""
+    train = read_table(e.tables, "questions", "train").select(["answer_type", "answers"]).to_pylist()
+    rows = [row for row in e.predictions.to_pylist() if row["answers"]]
+    if not rows:
+        raise InputError(e.path, "no question has an answer here.", "Send it: vlp results submission, then record.")
+    kinds = sorted({row["answer_type"] for row in rows})
+    for kind in [None, *kinds]:
+        here = [row for row in rows if kind in (None, row["answer_type"])]
+        guess = most_frequent(row["answers"] for row in train if kind in (None, row["answer_type"]))
+        values = [100 * accuracy(row["answer"], row["answers"]) for row in here]
+        chance = None if guess is None else float(np.mean([100 * accuracy(guess, r["answers"]) for r in here]))
+        metric = "accuracy" if kind is None else f"accuracy ({kind})"
+        yield mean("10-annotator accuracy", metric, values, [row["image_id"] for row in here], chance)
+    if without := e.predictions.num_rows - len(rows):
+        yield Measure("left out", "questions without answers", float(without), None, None, None, e.predictions.num_rows)

@@ -19,7 +19,7 @@ from vlp.report import published
 from vlp.report.seen import DETECTION, UNKNOWN, Marks
 
 if TYPE_CHECKING:
-    from vlp.metrics.evaluation import Measure
+    from vlp.metrics.measure import Measure
     from vlp.regions.store import RegionStore
 
 SPLITS = ("val", "test")
@@ -194,7 +194,7 @@ def with_spread(rows: Iterable[Row]) -> list[Row]:
 
 def _server_rows(experiment: Experiment) -> Iterator[Row]:
     """What evaluation servers answered (`vlp results record`); the data are the predictions that were sent."""
-    from vlp.metrics.evaluation import Measure
+    from vlp.metrics.measure import Measure
     from vlp.report import server
 
     for said in server.recorded(experiment.folder):
@@ -218,7 +218,7 @@ def _server_rows(experiment: Experiment) -> Iterator[Row]:
 def _coverage_rows(experiment: Experiment, tables: Path) -> Iterator[Row]:
     """How much of each part of the pre-training corpus there is, in percent of the texts published or listed."""
     from vlp.data.tables import table_path
-    from vlp.metrics.evaluation import Measure
+    from vlp.metrics.measure import Measure
 
     summary = tables / "summary.json"
     for part in read_json(summary).get("coverage", []) if summary.exists() else []:
@@ -308,7 +308,7 @@ def _detection_rows(
 ) -> Iterator[Row]:
     """Recall and precision of the detector on each split but train: shares in [0, 1] there, percent here."""
     from vlp.data.tables import table_path
-    from vlp.metrics.evaluation import Measure
+    from vlp.metrics.measure import Measure
 
     data = sha256(table_path(tables, "objects"))
     for split, found in split_quality(read_json(quality)).items():

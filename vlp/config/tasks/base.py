@@ -83,3 +83,5 @@ class Facts:
     """Columns of a sweep's table: title, stage (`pre-trained`, `fine-tuned`), metric."""
     excluded_by_paper: bool = False
     """Its val and test images are kept out of pre-training by `data.exclusion.policy: as_paper`."""
+    metrics: str = ""
+    """The module whose `measures` gives its numbers; empty: that of `vlp.metrics` with the task's name."""
