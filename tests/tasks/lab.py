@@ -12,7 +12,7 @@ from vlp.batching.inputs import Inputs, Paths
 from vlp.config import Experiment, build
 from vlp.data.tables import SCHEMAS, write_table
 from vlp.methods.mvptr import directory
-from vlp.methods.mvptr.method import describe, new_model
+from vlp.methods.mvptr.start import describe, new_model
 from vlp.phrases import corpus, tokenizer, vocabulary
 from vlp.phrases.graph import Phrase
 from vlp.phrases.texts import train_captions, train_texts

@@ -21,8 +21,8 @@ from vlp.config.phrases import Lengths
 from vlp.errors import ConfigError, InputError
 from vlp.methods.mvptr import directory
 from vlp.methods.mvptr import tasks as sides
-from vlp.methods.mvptr.method import new_model
 from vlp.methods.mvptr.reading import Reading
+from vlp.methods.mvptr.start import new_model
 from vlp.tasks import make
 from vlp.tasks.classification import Vqa
 from vlp.tasks.grounding import Grounding

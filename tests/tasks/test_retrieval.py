@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tests.tasks import lab as making
 from vlp.batching.inputs import Inputs, Paths
 from vlp.errors import InputError
-from vlp.methods.mvptr.method import new_model
 from vlp.methods.mvptr.model import Mvptr
 from vlp.methods.mvptr.reranking import UnimodalCache, groups
+from vlp.methods.mvptr.start import new_model
 from vlp.metrics import retrieval as metrics
 from vlp.metrics.evaluation import evaluate
 from vlp.tasks.base import Task

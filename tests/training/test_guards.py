@@ -15,7 +15,7 @@ from tests.training.tiny_run import experiment, masked_pairs, paths
 from vlp.batching.batch import Batch
 from vlp.batching.inputs import Inputs
 from vlp.errors import VlpError
-from vlp.methods.mvptr.method import new_model
+from vlp.methods.mvptr.start import new_model
 from vlp.methods.mvptr.steps import PretrainingStep
 from vlp.runs.pretrain import CaptionPairs
 from vlp.tracking.journal import read

@@ -18,10 +18,10 @@ from vlp.config.model import Masking
 from vlp.config.training import Optimisation
 from vlp.methods.mvptr import reader, steps
 from vlp.methods.mvptr.batch import Batch
-from vlp.methods.mvptr.method import new_model
 from vlp.methods.mvptr.model import Mvptr
 from vlp.methods.mvptr.objectives import mcr, s_wpg
 from vlp.methods.mvptr.reader import Collator, add_negative_noise
+from vlp.methods.mvptr.start import new_model
 from vlp.methods.mvptr.steps import GroundingStep, PretrainingStep, RetrievalStep, span_similarity
 from vlp.objectives import LossSum, hard_negatives, mlm, similarity
 from vlp.training.engine import deepspeed_config

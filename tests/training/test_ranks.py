@@ -21,8 +21,8 @@ from vlp.batching.batch import Batch
 from vlp.batching.draw import Draw
 from vlp.batching.inputs import Inputs
 from vlp.errors import Preempted, VlpError
-from vlp.methods.mvptr.method import new_model
 from vlp.methods.mvptr.model import set_dropout
+from vlp.methods.mvptr.start import new_model
 from vlp.methods.mvptr.steps import PretrainingStep
 from vlp.runs.pretrain import CaptionPairs
 from vlp.training import engine

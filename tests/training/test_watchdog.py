@@ -11,7 +11,7 @@ from tests.training.kills import PATIENCE, Trainings
 from tests.training.tiny_run import experiment, masked_pairs, paths
 from vlp.batching.inputs import Inputs
 from vlp.files import read_json
-from vlp.methods.mvptr.method import new_model
+from vlp.methods.mvptr.start import new_model
 from vlp.methods.mvptr.steps import PretrainingStep
 from vlp.runs.pretrain import CaptionPairs
 from vlp.training.loop import train

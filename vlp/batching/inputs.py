@@ -65,9 +65,10 @@ class Inputs:
     @cached_property
     def pictures(self) -> Pictures:
         """The images' pixels, by id."""
+        from vlp.data.tables import read_table
         from vlp.images.pictures import Pictures
 
-        return Pictures.of(self.paths.tables, self.experiment.data_root)
+        return Pictures.of(read_table(self.paths.tables, "images").to_pylist(), self.experiment.data_root)
 
     @cached_property
     def tokenizer(self) -> Any:

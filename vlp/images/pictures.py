@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vlp.errors import InputError
 from vlp.images.decode import ImageError, ImageRecord, open_image, records
@@ -22,11 +22,9 @@ class Pictures:
     found: Mapping[str, ImageRecord]
 
     @classmethod
-    def of(cls, tables: Path, root: Path) -> Pictures:
-        """Those of the `images` table in `tables`, whose paths are relative to `root`."""
-        from vlp.data.tables import read_table
-
-        return cls({r.image_id: r for r in records(read_table(tables, "images").to_pylist(), root)})
+    def of(cls, rows: Iterable[Mapping[str, Any]], root: Path) -> Pictures:
+        """Those of rows of the `images` table, whose paths are relative to `root`."""
+        return cls({r.image_id: r for r in records(rows, root)})
 
     @cached_property
     def _number(self) -> dict[str, int]:

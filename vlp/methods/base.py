@@ -144,11 +144,8 @@ class Method(ABC):
     """As the paper writes it."""
     companions: ClassVar[tuple[str, ...]] = ()
     """Files and folders of its model directories beside config, weights and `inputs.json`."""
-
-    @property
-    @abstractmethod
-    def tasks(self) -> Mapping[str, type[Side]]:
-        """Its side of each task that it can do."""
+    tasks: Mapping[str, type[Side]]
+    """Its side of each task that it can do."""
 
     # -- models -------------------------------------------------------------------------------------------------
     @abstractmethod

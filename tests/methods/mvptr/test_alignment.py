@@ -19,8 +19,9 @@ from vlp.config.launch import Resources
 from vlp.data.tables import SCHEMAS, read_table, write_table
 from vlp.launch import run
 from vlp.methods.mvptr.alignment import BOXES, LABELS, Alignment, Asked, chosen_right, first_right
-from vlp.methods.mvptr.method import METHOD, new_model
+from vlp.methods.mvptr.method import METHOD
 from vlp.methods.mvptr.model import Mvptr
+from vlp.methods.mvptr.start import new_model
 from vlp.models.directory import WEIGHTS
 from vlp.runs.pretrain import pretrain
 

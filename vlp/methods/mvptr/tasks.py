@@ -16,11 +16,11 @@ from vlp.methods.base import Ranked
 from vlp.methods.mvptr import directory, reader
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.initialise import set_answer_rows
-from vlp.methods.mvptr.method import check_fits, new_model
 from vlp.methods.mvptr.model import Head, Mvptr, set_dropout
 from vlp.methods.mvptr.reader import add_negative_noise
 from vlp.methods.mvptr.reading import SOURCES, Reading, read_from
 from vlp.methods.mvptr.reranking import UnimodalCache
+from vlp.methods.mvptr.start import check_fits, new_model
 from vlp.methods.mvptr.steps import EntailmentStep, GroundingStep, RetrievalStep, VqaStep, span_similarity
 from vlp.models.device import device_of
 from vlp.regions.geometry import iou_matrix
