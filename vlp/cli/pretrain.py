@@ -13,7 +13,7 @@ app = typer.Typer()
 
 Tables = Annotated[Path, typer.Option(help="Folder of the tables.")]
 CorpusFile = Annotated[Path, typer.Option(help="corpus.h5.")]
-RegionFile = Annotated[Path, typer.Option(help="Region store.")]
+RegionFile = Annotated[Path | None, typer.Option(help="Region store; left out where the method reads no regions.")]
 LeaksFolder = Annotated[
     Path | None,
     typer.Option(help="Folder of `vlp data leaks`: images to leave out; without it models do not say what they saw."),
@@ -27,10 +27,10 @@ def run(
     stage: Annotated[str, typer.Option(help="stage1 or stage2.")],
     tables: Tables,
     corpus: CorpusFile,
-    regions: RegionFile,
     vocabulary: VocabularyFolder,
     out: Annotated[Path, typer.Option(help="Model directory to write.")],
     run_dir: Annotated[Path, typer.Option(help="Checkpoints and journal.")],
+    regions: RegionFile = None,
     init: Annotated[Path | None, typer.Option(help="Model directory to start from.")] = None,
     leaks: LeaksFolder = None,
     detector: Annotated[
@@ -53,7 +53,8 @@ def run(
     options = getattr(e.pretraining, stage)
     if options is None:
         raise typer.BadParameter("the experiment has no stage 1", param_hint="--stage")
-    inputs = {"corpus": corpus, "regions": regions, "vocabulary": vocabulary} | ({"init": init} if init else {})
+    inputs = {"corpus": corpus, "vocabulary": vocabulary} | ({"init": init} if init else {})
+    inputs |= {"regions": regions} if regions else {}
     inputs |= {"detector": detector} if detector else {}
     inputs |= {"leaks": leaks} if leaks else {}
     params = {"optimisation": options.model_dump(), "model": e.model.model_dump()}

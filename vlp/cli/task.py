@@ -25,11 +25,11 @@ def finetune(
     variant: Variant,
     tables: Tables,
     corpus: CorpusFile,
-    regions: RegionFile,
     vocabulary: VocabularyFolder,
     init: Annotated[Path, typer.Option(help="Pre-trained model directory.")],
     out: Annotated[Path, typer.Option(help="Model directory to write.")],
     run_dir: Annotated[Path, typer.Option(help="Checkpoints and journal.")],
+    regions: RegionFile = None,
     leaks: LeaksFolder = None,
     seed: Seed = None,
     overrides: Overrides = None,
@@ -56,7 +56,7 @@ def finetune(
         "run_dir": run_dir,
     }
     settings = getattr(e.tasks, task, None)
-    inputs = {"corpus": corpus, "regions": regions, "vocabulary": vocabulary, "init": init}
+    inputs = {"corpus": corpus, "vocabulary": vocabulary, "init": init} | ({"regions": regions} if regions else {})
     with track(
         e,
         rule=f"finetune-{name}",
@@ -82,10 +82,10 @@ def predict(
     split: Annotated[str, typer.Option(help="val or test.")],
     tables: Tables,
     corpus: CorpusFile,
-    regions: RegionFile,
     vocabulary: VocabularyFolder,
     model: Annotated[Path, typer.Option(help="Model directory.")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    regions: RegionFile = None,
     leaks: LeaksFolder = None,
     seed: Seed = None,
     overrides: Overrides = None,
@@ -101,7 +101,7 @@ def predict(
     chosen = e.seed if seed is None else seed
     rule = f"predict-{fine_tuning(task, variant, chosen, e.seed)}.{split}"
     folder = e.folder / "runs" / rule
-    inputs = {"corpus": corpus, "regions": regions, "tables": tables, "model": model}
+    inputs = {"corpus": corpus, "tables": tables, "model": model} | ({"regions": regions} if regions else {})
     with track(
         e,
         rule=rule,
