@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.plain import base, random_batch
-from vlp.config.phrases import Lengths
 from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.config import Lengths
 from vlp.methods.mvptr.model import Architecture, Mvptr
 from vlp.methods.mvptr.reranking import UnimodalCache
 from vlp.objectives.classification import MATCH

@@ -65,3 +65,25 @@ def test_schema_and_model_agree(tmp_path: Path) -> None:
     value["model"]["hiden_size"] = 3
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(value, json_schema())
+
+
+def test_an_experiment_travels_to_a_job() -> None:
+    import pickle
+
+    e = load(CONFIGS / "demo.yaml")
+    again = pickle.loads(pickle.dumps(e))
+    assert again == e and type(again.tasks.vqa) is type(e.tasks.vqa)
+
+
+def test_a_method_that_is_not_there_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"model\.method: 'mvtpr' is no method; there are "):
+        load(CONFIGS / "demo.yaml", ["model.method=mvtpr"])
+
+
+def test_the_old_names_of_what_is_reused_mean_the_same() -> None:
+    old = load(CONFIGS / "demo.yaml", ["reuse.stage1=a"])
+    new = load(CONFIGS / "demo.yaml", ["reuse.stages={stage1: a}"])
+    assert old.place("models/stage1/x") == new.place("models/stage1/x") == Path("a/models/stage1/x")
+    assert new.place("models/stage2") == new.pretrained_model == Path("results/demo/models/stage2")
+    with pytest.raises(ConfigError, match=r"reuse\.stages: 'stage3' is no stage of mvptr"):
+        load(CONFIGS / "demo.yaml", ["reuse.stages={stage3: a}"])

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from vlp.config import build, load, read
+from vlp.config.presets import PAPER_NAMED
 from vlp.config.provenance import origins
-from vlp.data.presets import PAPER_NAMED
 
 ROOT = Path(__file__).parents[2]
 PATHS = ["data.root=.", "regions.tsv=."]

@@ -9,8 +9,8 @@ import pytest
 
 from tests.data import corpora
 from tests.data.corpora import experiment
+from vlp.config.presets import PRESETS, mark_of_id
 from vlp.data.coverage import coverage
-from vlp.data.presets import PRESETS, mark_of_id
 from vlp.data.readers import read_experiment, source_files
 from vlp.data.tables import to_table
 from vlp.errors import ConfigError, InputError

@@ -88,7 +88,7 @@ def test_every_format_and_corpus_of_the_paper_is_in_the_catalogue() -> None:
     from typing import get_args
 
     from vlp.config.data import Format
-    from vlp.data.presets import PAPER_NAMED
+    from vlp.config.presets import PAPER_NAMED
 
     known = sources()
     formats = {f for s in known.values() for f in s.formats} | {"coco_captions", "coco_instances"}  # of COCO's archive

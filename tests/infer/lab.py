@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.regions.scenes import SIDE, World, make
 from tests.training.tiny_run import experiment, paths
+from vlp import config
 from vlp.batching.inputs import Paths
 from vlp.config import Experiment
 from vlp.config.launch import Resources
@@ -78,7 +79,7 @@ def _experiment() -> Experiment:
         value["data"][table] = {"format": "vqa_v2"}  # never read: the tables are written here
     value["data"]["name"] = "toy"  # the prefix of the world's ids
     value["model"] |= {"multimodal_layers": 3, "dropout": 0.0}
-    return Experiment.model_validate(value | {"tasks": tasks})
+    return config.build(value | {"tasks": tasks}, "test")
 
 
 def _tables(lab: Lab) -> None:

@@ -14,7 +14,7 @@ from tests.regions.full_disk import tiny_disk
 from tests.regions.many_files import NAMES, write_file, write_folder
 from tests.training.tiny_run import experiment, paths
 from vlp.batching.inputs import Inputs
-from vlp.config import Experiment
+from vlp.config import build
 from vlp.errors import ConfigError, InputError
 from vlp.files import STORE_MANIFEST, sha256
 from vlp.methods.mvptr import reader
@@ -131,7 +131,7 @@ def test_of_many_processes_one_copies_and_a_killed_copy_goes_on(folder: Path, tm
 def test_training_reads_the_copy_and_its_fingerprint_is_the_stores(tiny_inputs: Path, tmp_path: Path) -> None:
     value = experiment().model_dump()
     value["launch"]["stage_to"] = str(tmp_path / "local")
-    here, local = (Inputs(e, paths(tiny_inputs)) for e in (experiment(), Experiment.model_validate(value)))
+    here, local = (Inputs(e, paths(tiny_inputs)) for e in (experiment(), build(value, "test")))
     assert local.store.path.is_relative_to(tmp_path / "local") and here.store.path == paths(tiny_inputs).regions
     batch, copy = (reader.collator(inputs, "captions")(np.array([0]), ["t/00"]) for inputs in (here, local))
     assert batch.regions_BRF.equal(copy.regions_BRF)

@@ -12,8 +12,9 @@ import yaml
 from typer.testing import CliRunner
 
 from vlp.cli import report as cli
-from vlp.config import Experiment, build, load, merge, read
-from vlp.config.provenance import field_at, part_of
+from vlp.config import build, load, merge, read
+from vlp.config.methods import schema
+from vlp.config.sources import field_at, part_of
 from vlp.errors import ConfigError, InputError
 from vlp.report import ledger
 from vlp.report.ledger import Row, Switch
@@ -60,7 +61,7 @@ def test_every_row_has_tests_and_they_are_there(row: Row) -> None:
 
 @pytest.mark.parametrize(("row", "switch"), SWITCHES)
 def test_a_switch_is_a_key_and_takes_the_value_of_each_reading(row: Row, switch: Switch) -> None:
-    field = field_at(Experiment, switch.key)
+    field = field_at(schema("mvptr"), switch.key)
     assert switch.values
     for wanted in switch.values.values():
         nested: Any = wanted
@@ -82,12 +83,12 @@ def test_a_wrong_value_of_a_switch_would_be_noticed() -> None:
     with pytest.raises(ConfigError, match=r"model\.grounding_layer"):
         build(merge(base_size(), {"model": {"grounding_layer": 7}}), "x")
     with pytest.raises(ValueError, match="no such key"):
-        field_at(Experiment, "model.layer_of_wpg")
+        field_at(schema("mvptr"), "model.layer_of_wpg")
 
 
 def test_epochs_have_no_default() -> None:
     for key in ("pretraining.stage1.epochs", "tasks.retrieval.optimisation.epochs"):
-        assert field_at(Experiment, key).is_required() and part_of(field_at(Experiment, key)) is None
+        assert field_at(schema("mvptr"), key).is_required() and part_of(field_at(schema("mvptr"), key)) is None
 
 
 def test_all_three_readings_are_told_apart() -> None:

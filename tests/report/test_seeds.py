@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.report import fabricate
 from tests.report.test_results import _collect
-from vlp.config import Experiment, fine_tuning
+from vlp.config import Experiment, build, fine_tuning
 from vlp.errors import InputError
 from vlp.files import write_json
 from vlp.report import costs, html, results, seeds
@@ -64,7 +64,7 @@ def thrice(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     once = fabricate.experiment(root)
     value = once.model_dump(mode="json")
     value["tasks"]["vqa"]["seeds"] = 3
-    made = Experiment.model_validate(value)
+    made = build(value, "test")
     folder = made.folder / "predictions"
     test = [fabricate.Scene(i, "test") for i in range(6, 12)]
     for seed, right, blind in ((8, False, False), (9, True, True)):

@@ -17,10 +17,10 @@ from tests.tasks.lab import experiment as lab_experiment
 from tests.tasks.lab import settings
 from tests.training.tiny_run import experiment, paths
 from vlp.batching.inputs import Inputs, Paths
-from vlp.config.phrases import Lengths
 from vlp.errors import ConfigError, InputError
 from vlp.methods.mvptr import directory
 from vlp.methods.mvptr import tasks as sides
+from vlp.methods.mvptr.config import Lengths
 from vlp.methods.mvptr.reading import Reading
 from vlp.methods.mvptr.start import new_model
 from vlp.tasks import make

@@ -14,10 +14,10 @@ from torch import Tensor
 from tests.batching.draws import draw
 from tests.training.tiny_run import experiment, paths
 from vlp.batching.inputs import Inputs
-from vlp.config.model import Masking
 from vlp.config.training import Optimisation
 from vlp.methods.mvptr import reader, steps
 from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.config import Masking
 from vlp.methods.mvptr.model import Mvptr
 from vlp.methods.mvptr.objectives import mcr, s_wpg
 from vlp.methods.mvptr.reader import Collator, add_negative_noise

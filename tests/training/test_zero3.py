@@ -14,7 +14,7 @@ import torch.distributed as dist
 from tests.training.kills import Trainings, losses, stage_2
 from vlp.batching.batch import Batch
 from vlp.batching.draw import Draw
-from vlp.config.model import Masking
+from vlp.methods.mvptr.config import Masking
 from vlp.runs.pretrain import CaptionPairs
 from vlp.training import engine
 

@@ -22,6 +22,7 @@ def test_a_store_of_shards_is_not_copied(tmp_path: Path) -> None:
     target = str(folder / "vocabulary" / "phrases.json")
     snakemake(tmp_path, target)
     experiment = load(folder / "experiment.yaml")
+    assert experiment.region_store is not None
     assert experiment.region_store == folder / "regions" / "shards" and not (folder / "regions" / "regions.h5").exists()
     store = RegionStore(experiment.region_store)
     assert len(store) == 13 and store.has_truth

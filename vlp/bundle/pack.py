@@ -40,7 +40,7 @@ def pack(experiment: Experiment, out: Path) -> Manifest:
             experiment=experiment.name,
             code_version=code_version(),
             lock_sha256=lock_sha256(),
-            regions=region_counts(RegionStore(experiment.region_store)),
+            regions={} if experiment.region_store is None else region_counts(RegionStore(experiment.region_store)),
             packed=contents.entries(files),
             left_out=contents.entries(contents.left_out(experiment)),
         )
@@ -77,6 +77,8 @@ def _header(name: str, size: int) -> tarfile.TarInfo:
 def _derived(experiment: Experiment, folder: Path) -> dict[str, Path]:
     """What stands in the bundle alone: the regions' boxes, and the numbers of the paper."""
     boxes, numbers = folder / STORE, folder / PUBLISHED
-    contents.boxes(RegionStore(experiment.region_store), experiment, boxes)
     write_json(numbers, contents.published_cells())
+    if experiment.region_store is None:
+        return {PUBLISHED: numbers}
+    contents.boxes(RegionStore(experiment.region_store), experiment, boxes)
     return {STORE: boxes, PUBLISHED: numbers}

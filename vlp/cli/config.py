@@ -11,6 +11,7 @@ import yaml
 
 from vlp.cli.options import ConfigPath, Overrides, experiment
 from vlp.config import build, json_schema, read
+from vlp.config.base import DEFAULT_METHOD
 from vlp.files import write_text
 
 app = typer.Typer()
@@ -47,6 +48,9 @@ def origins(
 
 
 @app.command()
-def schema(out: Annotated[Path, typer.Option(help="Where to write it.")]) -> None:
+def schema(
+    out: Annotated[Path, typer.Option(help="Where to write it.")],
+    method: Annotated[str, typer.Option(help="Whose experiments it is of.")] = DEFAULT_METHOD,
+) -> None:
     """Export the JSON schema that Snakemake validates against."""
-    write_text(out, json.dumps(json_schema(), indent=1) + "\n")
+    write_text(out, json.dumps(json_schema(method), indent=1) + "\n")

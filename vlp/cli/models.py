@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vlp.config.phrases import Lengths
+from vlp.methods.mvptr.config import Lengths
 
 app = typer.Typer()
 

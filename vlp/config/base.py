@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+DEFAULT_METHOD = "mvptr"
+"""Of experiments that name none, as all before there were others."""
 DEVICE = r"^(cpu|cuda(:\d+)?)$"
 """Pattern of a device's name."""
 

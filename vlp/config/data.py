@@ -142,7 +142,7 @@ class Data(DataSet):
     sets: dict[str, DataSet | None] = {}
     """Name -> data set; null takes one away that an extended file has. `limit` holds for each that has none."""
     corpus: Literal["paper_named", "vinvl_large", "available"] | None = None
-    """What the sets are compared with, part by part (`vlp/data/presets.py`). The first two want all their parts in
+    """What the sets are compared with, part by part (`vlp/config/presets.py`). The first two want all their parts in
     `sets`; available: sets whose files are not on disk are left out and told."""
     exclusion: Exclusion = Exclusion()
     on_bad_record: Literal["skip", "stop"] = "skip"
@@ -170,7 +170,7 @@ class Data(DataSet):
 
     @model_validator(mode="after")
     def _corpus_is_whole(self) -> Self:
-        from vlp.data.presets import PRESETS, mark_of
+        from vlp.config.presets import PRESETS, mark_of
 
         if self.corpus is None:
             return self

@@ -1,18 +1,37 @@
 """The experiment: the only schema. Snakemake validates against the JSON schema exported from it."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
 from vlp.config.base import Part, stated
 from vlp.config.data import Data
 from vlp.config.launch import Launch, Tracking
-from vlp.config.model import Masking, Model
-from vlp.config.phrases import Lengths, Phrases, Vocabulary
-from vlp.config.regions import Regions
+from vlp.config.model import Model
 from vlp.config.report import Report
-from vlp.config.tasks import Task, Tasks, known
-from vlp.config.training import Pretraining
+from vlp.config.sources import check_sources
+from vlp.config.tasks import Tasks, known
+from vlp.config.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """A stage of pre-training: a field of `pretraining` of the same name holds its settings."""
+
+    name: str
+    title: str
+    stream: int
+    """Its random numbers are those of 1000 seed + stream: another stage sees other masks and another order."""
+
+
+class Pretraining(Part):
+    """A method has a field for each of its stages."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 class Reuse(Part):
@@ -20,18 +39,15 @@ class Reuse(Part):
 
     data: Path | None = Field(default=None, json_schema_extra=stated("local"))
     """Raw data, tables, detector, regions, phrases, vocabulary and corpus."""
-    stage1: Path | None = Field(default=None, json_schema_extra=stated("local"))
-    stage2: Path | None = Field(default=None, json_schema_extra=stated("local"))
+    stages: dict[str, Path] = Field(default={}, json_schema_extra=stated("local"))
+    """Stage -> the folder whose model of it is taken."""
+
+    def of(self, stage: str) -> Path | None:
+        return self.stages.get(stage) or getattr(self, stage, None)
 
 
-REUSED = {
-    **dict.fromkeys(
-        ("raw", "tables", "detector", "regions", "phrases", "vocabulary", "corpus", "leaks", "captions"), "data"
-    ),
-    "models/stage1": "stage1",
-    "models/stage2": "stage2",
-}
-"""Beginning of a path in an experiment's folder -> the part of `reuse` that it belongs to."""
+OF_DATA = {"raw", "tables", "detector", "regions", "phrases", "vocabulary", "corpus", "leaks", "captions"}
+"""Beginnings of paths in an experiment's folder that `reuse.data` gives."""
 
 
 def fine_tuning(task: str, variant: str, seed: int, own: int) -> str:
@@ -44,18 +60,26 @@ def fine_tuning(task: str, variant: str, seed: int, own: int) -> str:
 
 
 class Experiment(Part):
+    """What the experiments of all methods set; a method's own class adds to it (`vlp/config/methods.py: schema`)."""
+
+    title: ClassVar[str]
+    """The method, as its paper writes it."""
+    stage_facts: ClassVar[tuple[StageFacts, ...]] = ()
+    """Its stages of pre-training, in order."""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What it reads beside the texts, of {regions, phrases, pixels, codes, boxes}: nothing else is made."""
+    zero_shot: ClassVar[frozenset[str]] = frozenset()
+    """Tasks that a pre-trained model is asked too, without fine-tuning."""
+
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", json_schema_extra=stated("local"))
     seed: int = Field(default=0, json_schema_extra=stated("local"))
     results: Path = Field(default=Path("results"), json_schema_extra=stated("local"))
     """Everything the experiment makes stands in `results`/`name`."""
     data: Data = Field(json_schema_extra=stated("local"))
-    regions: Regions = Regions()
-    phrases: Phrases = Phrases()
     vocabulary: Vocabulary = Vocabulary()
-    lengths: Lengths = Lengths()
     model: Model = Model()
-    masking: Masking = Masking()
     pretraining: Pretraining
+    """Its fields that are stages, in order; one that is null is not run."""
     start_from: Path | None = Field(default=None, json_schema_extra=stated("local"))
     """A pre-trained model directory, made elsewhere, that the tasks start from: no stage is run here, and its word
     pieces and phrases are the vocabulary. `regions` and `lengths` have to be as it was trained with."""
@@ -67,6 +91,10 @@ class Experiment(Part):
     sources: dict[str, str] = Field(default={}, json_schema_extra=stated("local"))
     """Key path -> where that value comes from, for values that are no sourced default of this schema."""
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
     @property
     def folder(self) -> Path:
         return self.results / self.name
@@ -77,17 +105,28 @@ class Experiment(Part):
 
     def place(self, path: str) -> Path:
         """Where a file of this experiment stands (`tables/images.parquet`): in its folder, or in the reused one's."""
-        first = path.split("/")
-        part = REUSED.get(first[0]) or REUSED.get("/".join(first[:2]))
-        reused = getattr(self.reuse, part) if part else None
+        first, *rest = path.split("/")
+        reused = self.reuse.data if first in OF_DATA else self.reuse.of(rest[0]) if first == "models" and rest else None
         return (reused or self.folder) / path
 
     @property
-    def region_store(self) -> Path:
-        """The regions that everything reads: a file, or the folder of the shards that were kept."""
-        cut = self.regions.extraction
-        kept = cut.keep_shards and cut.shards > 1 and self.regions.source != "vinvl_tsv"
-        return self.place("regions/shards" if kept else "regions/regions.h5")
+    def region_store(self) -> Path | None:
+        """The regions that everything reads: a file, or the folder of the shards that were kept; None: none is read."""
+        return None
+
+    @property
+    def stages(self) -> dict[str, Any]:
+        """Name -> settings of the stages of pre-training that the experiment has, in order."""
+        found = {facts.name: getattr(self.pretraining, facts.name) for facts in self.stage_facts}
+        return {name: stage for name, stage in found.items() if stage is not None}
+
+    def stage(self, name: str) -> StageFacts:
+        return next(facts for facts in self.stage_facts if facts.name == name)
+
+    @property
+    def pretrained_model(self) -> Path:
+        """The model directory that the tasks start from."""
+        return self.start_from or self.place(f"models/{list(self.stages)[-1]}")
 
     def seeds_of(self, task: str) -> list[int]:
         """Those that a task is fine-tuned with."""
@@ -95,21 +134,13 @@ class Experiment(Part):
         return [self.seed + i for i in range(settings.seeds)]
 
     @property
-    def tasks_set(self) -> dict[str, Task]:
+    def tasks_set(self) -> dict[str, Any]:
         """Name -> settings of the tasks that the experiment has, in the order of the table of tasks."""
         return {name: chosen for name in known() if (chosen := getattr(self.tasks, name, None)) is not None}
 
     def captions_of(self, name: str) -> Path:
         """What the captioner of the data set `name` writes."""
         return self.place(f"captions/{name}.jsonl").resolve()
-
-    @property
-    def tsv_folders(self) -> dict[str, Path]:
-        """Data set -> folder with its features.tsv and predictions.tsv; empty without `regions.tsv`."""
-        folder, sets = self.regions.tsv, list(self.data.each())
-        if folder is None:
-            return {}
-        return {name: folder / name for name in sets} if any(self.data.sets.values()) else {sets[0]: folder}
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Experiment":
@@ -120,16 +151,9 @@ class Experiment(Part):
                 "or --set data.root=DIR)"
             )
         self._tasks_have_data()
-        if self.regions.source == "vinvl_tsv" and self.regions.tsv is None:
-            raise ValueError("regions.tsv: name the folder with features.tsv and predictions.tsv")
-        if self.regions.source == "detector" and not any(chosen.objects for chosen in data.each().values()):
-            raise ValueError("regions.source: the detector is trained on data.objects, which is not set")
-        if self.model.hidden_size % self.model.num_heads:
-            raise ValueError("model.hidden_size: not a multiple of model.num_heads")
-        if self.model.fusion == "merged":
-            self._merged_fits()
-        if self.model.grounding_layer > self.model.multimodal_layers:
-            raise ValueError("model.grounding_layer: more than model.multimodal_layers")
+        lacking = [name for name in self.reuse.stages if name not in (f.name for f in self.stage_facts)]
+        if lacking:
+            raise ValueError(f"reuse.stages: {lacking[0]!r} is no stage of {self.model.method}")
         return self
 
     def _tasks_have_data(self) -> None:
@@ -143,18 +167,8 @@ class Experiment(Part):
                 where = f"data.sets.{name}" if any(self.data.sets.values()) else "data"
                 raise ValueError(f"tasks.{task}: needs {where}.{table}")
 
-    def _merged_fits(self) -> None:
-        m, stages = self.model, {"stage1": self.pretraining.stage1, "stage2": self.pretraining.stage2}
-        if m.text_layers or m.visual_layers:
-            raise ValueError("model.fusion: merged attention has no unimodal layers: text_layers, visual_layers: 0")
-        for name, stage in stages.items():
-            if stage is not None and "vsc" in stage.losses:
-                raise ValueError(f"pretraining.{name}.losses: merged attention has no unimodal [CLS] states for vsc")
-
     @field_validator("sources")
     @classmethod
     def _sources_are_known(cls, sources: dict[str, str]) -> dict[str, str]:
-        from vlp.config.provenance import check_sources
-
         check_sources(cls, sources)
         return sources

@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from vlp.config import methods
+from vlp.config.base import DEFAULT_METHOD
 from vlp.config.experiment import Experiment
 from vlp.errors import ConfigError
 
@@ -94,16 +96,17 @@ def parse_override(text: str) -> dict[str, Any]:
 
 
 def build(value: Mapping[str, Any], where: str) -> Experiment:
-    """Validate; every error is one line `where: key.path: problem`."""
+    """Validate with the class of its method; every error is one line `where: key.path: problem`."""
+    schema = _schema(value)
     try:
-        return Experiment.model_validate(value)
+        return schema.model_validate(value)
     except ValidationError as error:
         lines = []
         for e in error.errors():
             path = ".".join(str(p) for p in e["loc"])
             problem = e["msg"].removeprefix("Value error, ")
             if e["type"] == "extra_forbidden":
-                problem = "unknown key" + _suggestion(e["loc"])
+                problem = "unknown key" + _suggestion(schema, e["loc"])
             given = "" if e["type"] in ("missing", "extra_forbidden", "value_error") else f" (given: {e['input']!r})"
             lines.append(f"{where}: {path + ': ' if path else ''}{problem}{given}")
         raise ConfigError("\n".join(lines)) from error
@@ -121,16 +124,23 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
     return build(read(path, overrides), str(path))
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of an experiment after `extends:` is resolved."""
-    schema = Experiment.model_json_schema()
+def json_schema(method: str = DEFAULT_METHOD) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of an experiment of a method after `extends:` is resolved."""
+    schema = methods.schema(method).model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _suggestion(location: tuple[int | str, ...]) -> str:
+def _schema(value: Mapping[str, Any]) -> type[Experiment]:
+    """The class of the method that the experiment names. Raises ConfigError: there is no such method."""
+    model = value.get("model")
+    name = model.get("method") if isinstance(model, Mapping) else None
+    return methods.schema(name if isinstance(name, str) else DEFAULT_METHOD)
+
+
+def _suggestion(schema: type[Experiment], location: tuple[int | str, ...]) -> str:
     import difflib
 
-    part: Any = Experiment
+    part: Any = schema
     for key in location[:-1]:
         field = getattr(part, "model_fields", {}).get(key)
         if field is None:

@@ -13,7 +13,6 @@ from vlp.errors import ConfigError
 if TYPE_CHECKING:
     from vlp.config.experiment import Experiment
 
-DEFAULT = "mvptr"
 HOME = "vlp.methods"
 GROUP = "vlp.methods"
 """Entry points by which an installed package offers a method under a short name."""

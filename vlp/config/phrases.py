@@ -1,8 +1,11 @@
-"""Phrases, the text vocabulary, and the lengths that hold for every input (paper 3.1, 4.1)."""
+"""Phrases of the texts, for methods that read them (paper 3.1)."""
+
+from typing import ClassVar
 
 from pydantic import Field
 
 from vlp.config.base import Part, stated
+from vlp.config.experiment import Experiment
 
 
 class Phrases(Part):
@@ -15,21 +18,9 @@ class Phrases(Part):
     """Parts of the texts that are mined each by its own, as jobs where `launch.phrases` says so."""
 
 
-class Vocabulary(Part):
-    tokenizer: str | None = Field(default=None, json_schema_extra=stated("ours"))
-    """A BERT directory, `package:NAME` for one in an installed package, or None: word pieces of the train texts."""
-    min_count: int = Field(default=3, ge=1, json_schema_extra=stated("ours"))
-    """Words of the train texts and tags that are rarer are spelled in pieces (only without `tokenizer`)."""
+class WithPhrases(Experiment):
+    """An experiment of a method that reads phrases: they are mined, and follow the word pieces in one vocabulary."""
 
+    needs: ClassVar[frozenset[str]] = frozenset({"phrases"})
 
-_LENGTHS = {"lengths": "paper 4.1"}
-"""Of pre-training; fine-tuning has its own (A.3)."""
-
-
-class Lengths(Part):
-    """Caps that hold, [CLS] and [SEP] counted in (paper 4.1: 35, 5, 50, 20)."""
-
-    words: int = Field(default=35, ge=3, json_schema_extra=stated(**_LENGTHS))
-    phrases: int = Field(default=5, ge=0, json_schema_extra=stated(**_LENGTHS))
-    regions: int = Field(default=50, ge=1, json_schema_extra=stated(**_LENGTHS))
-    tags: int = Field(default=20, ge=2, json_schema_extra=stated(**_LENGTHS))
+    phrases: Phrases = Phrases()

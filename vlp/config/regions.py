@@ -1,11 +1,12 @@
 """Regions: which detector, or which published feature files."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from vlp.config.base import DEVICE, Part, stated
+from vlp.config.experiment import Experiment
 
 
 class Detector(Part):
@@ -88,4 +89,40 @@ class Regions(Part):
     def _source_is_there(self) -> "Regions":
         if self.source == "pretrained" and self.pretrained is None:
             raise ValueError("pretrained: name the detector and its weights")
+        return self
+
+
+class WithRegions(Experiment):
+    """An experiment of a method that reads regions: a detector's, trained in the chain or with weights of its own, or
+    published features."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"regions"})
+
+    regions: Regions = Regions()
+
+    @property
+    def region_store(self) -> Path:
+        cut = self.regions.extraction
+        kept = cut.keep_shards and cut.shards > 1 and self.regions.source != "vinvl_tsv"
+        return self.place("regions/shards" if kept else "regions/regions.h5")
+
+    @property
+    def tsv_folders(self) -> dict[str, Path]:
+        """Data set -> folder with its features.tsv and predictions.tsv; empty without `regions.tsv`."""
+        folder, sets = self.regions.tsv, list(self.data.each())
+        if folder is None:
+            return {}
+        return {name: folder / name for name in sets} if any(self.data.sets.values()) else {sets[0]: folder}
+
+    @property
+    def ground_truth_tags(self) -> bool:
+        """Whether the store holds the tags that are annotated, beside the detector's."""
+        return False
+
+    @model_validator(mode="after")
+    def _regions_have_a_source(self) -> "WithRegions":
+        if self.regions.source == "vinvl_tsv" and self.regions.tsv is None:
+            raise ValueError("regions.tsv: name the folder with features.tsv and predictions.tsv")
+        if self.regions.source == "detector" and not any(chosen.objects for chosen in self.data.each().values()):
+            raise ValueError("regions.source: the detector is trained on data.objects, which is not set")
         return self

@@ -7,8 +7,6 @@ from pydantic import Field, model_validator
 
 from vlp.config.base import Part, stated
 
-Loss = Literal["mcr_visual", "mcr_text", "vsc", "mlm", "itm", "wpg"]
-
 
 class Samples(Part):
     """How many samples, and how a global batch is shared."""
@@ -172,30 +170,3 @@ _PRACTICAL = (
     "spike_factor",
     "hang_minutes",
 )
-
-
-class Stage(Optimisation):
-    losses: list[Loss]
-    wpg_negatives: Literal["replaced", "all"] = Field(default="replaced", json_schema_extra=stated("ours"))
-    """replaced: WPG uses the ITM negatives whose image was replaced, so half of the texts; all: every text gets a hard
-    image, for a joint encoding of the other half more."""
-
-
-class Alignment(Part):
-    """How well tags and phrases find their regions, texts their images, measured on val while a stage trains; it has
-    no effect on the training."""
-
-    every: int = Field(default=500, ge=0, json_schema_extra=stated("ours"))
-    """Steps between two measurements; 0: none."""
-    images: int = Field(default=64, ge=2, json_schema_extra=stated("ours"))
-    """Of val, so many at most."""
-
-
-class Pretraining(Part):
-    stage1: Stage | None = None
-    """None: one stage only, as merged attention has it."""
-    stage2: Stage
-    tag_source: Literal["detector", "ground_truth"] = Field(default="detector", json_schema_extra=stated("ours"))
-    """ground_truth: an image's annotated classes are its tags, where it is annotated (paper 3.1.2: COCO, OpenImages).
-    Tasks always read the detector's."""
-    alignment: Alignment = Alignment()

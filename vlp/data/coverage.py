@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from vlp.data.presets import PRESETS, mark_of_id
+from vlp.config.presets import PRESETS, mark_of_id
 
 PART_NAMES = {"vg": "visual_genome", "vqa": "vqa_v2", "ln": "localized_narratives"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vlp.data.presets import PRESETS
+from vlp.config.presets import PRESETS
 from vlp.files import read_json
 
 if TYPE_CHECKING:

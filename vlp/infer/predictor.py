@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from vlp.batching.vocabulary import Vocabulary
-from vlp.config.phrases import Lengths
 from vlp.config.tasks.entailment import LABELS
 from vlp.errors import InputError
 from vlp.files import read_json
@@ -21,6 +20,7 @@ from vlp.infer.image import Detectors, Store, Tags, check_store, detect, open_pi
 from vlp.infer.text import Reader, Text, text_set
 from vlp.methods.mvptr import directory
 from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.config import Lengths
 from vlp.methods.mvptr.model import Mvptr
 from vlp.methods.mvptr.reader import Collator
 from vlp.methods.mvptr.reading import Reading, read_from

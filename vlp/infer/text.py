@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc, Token
     from transformers import PreTrainedTokenizerBase
 
-    from vlp.config.phrases import Lengths
+    from vlp.methods.mvptr.config import Lengths
     from vlp.phrases.graph import Phrase, Span
     from vlp.phrases.parser import SceneGraphParser
     from vlp.phrases.vocabulary import PhraseVocabulary

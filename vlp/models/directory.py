@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vlp.config.methods import DEFAULT
+from vlp.config.base import DEFAULT_METHOD
 from vlp.errors import InputError
 from vlp.files import atomic, read_json, sha256, write_json, write_text
 
@@ -72,7 +72,7 @@ def publish(made: Path, out: Path) -> None:
 
 def method_of(folder: Path) -> str:
     """The method whose model a directory holds. Raises InputError: there is no config.json."""
-    return str(read_json(folder / CONFIG).get("method", DEFAULT))
+    return str(read_json(folder / CONFIG).get("method", DEFAULT_METHOD))
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -282,8 +282,9 @@ def _task_rows(
     data = sha256(table_path(tables, known()[task].table))  # images.parquet is left out: it holds paths of this machine
     for variant, found in measures.items():
         pretrained = variant == "pretrained"
-        stage2 = experiment.start_from or (experiment.reuse.stage2 and experiment.place("models/stage2"))
-        folder = (stage2 or models / "stage2") if pretrained else models / names[variant]
+        start = experiment.pretrained_model
+        own = start.parent == experiment.folder / "models"
+        folder = (models / start.name if own else start) if pretrained else models / names[variant]
         checkpoint = weights(folder / "model.safetensors")
         seen = marks.model(folder, task, split), marks.detector(task, split)
         for measure in found:

@@ -34,7 +34,7 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from error
 schema = EXPERIMENT.folder / "config.schema.json"
-text = json.dumps(json_schema(), indent=1) + "\n"
+text = json.dumps(json_schema(EXPERIMENT.model.method), indent=1) + "\n"
 if not schema.exists() or schema.read_text() != text:
     write_text(schema, text)
 validate(resolved, str(schema.resolve()), set_default=False)

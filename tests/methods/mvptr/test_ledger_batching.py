@@ -12,10 +12,9 @@ import torch
 from tests.batching.draws import draw
 from tests.training.tiny_run import experiment, paths
 from vlp.batching.inputs import Inputs
-from vlp.config.model import Masking
-from vlp.config.phrases import Lengths
 from vlp.methods.mvptr import reader
 from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.config import Lengths, Masking
 from vlp.methods.mvptr.masking import mask_tags, mask_text
 from vlp.methods.mvptr.reader import Collator, add_negative_noise
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlp.config.model import Masking
+from vlp.methods.mvptr.config import Masking
 from vlp.methods.mvptr.masking import mask_tags, mask_text
 
 MASK, WORDS, PHRASES = 4, np.arange(5, 30), (30, 40)

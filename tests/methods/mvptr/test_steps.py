@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from tests.objectives.batches import batch, model
-from vlp.config.training import Loss, Optimisation
+from vlp.config.training import Optimisation
 from vlp.methods.mvptr import reader, steps
 from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.config import Loss
 from vlp.methods.mvptr.objectives import mcr, s_wpg, wpg
 from vlp.methods.mvptr.reader import Collator
 from vlp.methods.mvptr.steps import PretrainingStep, RetrievalStep, matched_and_negative

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
@@ -38,18 +39,21 @@ def facts(name: str) -> Facts:
     return known()[name]
 
 
-def tasks_with(*mixed: type[Part], **own: type[Task]) -> Any:
+def tasks_with(*mixed: type[Part], home: str = __name__, **own: type[Task]) -> Any:
     """The `tasks` of a method's experiments: one field a task.
 
     Args:
-        mixed: classes whose fields every task has too.
-        own: name -> class, of tasks that have other fields here; it extends that of the table.
+        mixed: classes whose fields every task has too that is not in `own`.
+        home: module to which the classes are given by their names, so that their objects can be pickled for jobs.
+        own: name -> the method's class of the task; it extends that of the table.
     """
-    kinds = {name: own.get(name, facts.config) for name, facts in known().items()}
-    if mixed:
-        kinds = {name: create_model(kind.__name__, __base__=(*mixed, kind)) for name, kind in kinds.items()}
+    kinds: dict[str, Any] = {name: own.get(name, facts.config) for name, facts in known().items()}
+    for name, kind in kinds.items():
+        if mixed and name not in own:
+            kinds[name] = create_model(kind.__name__, __base__=(*mixed, kind), __module__=home)
+            setattr(sys.modules[home], kind.__name__, kinds[name])
     fields: dict[str, Any] = {name: (kind | None, None) for name, kind in kinds.items()}
-    return create_model("Tasks", __base__=Part, **fields)
+    return create_model("Tasks", __base__=Part, __module__=home, **fields)
 
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 from pydantic import Field
 
 from vlp.config.base import Part, stated
-from vlp.config.phrases import Lengths
 from vlp.config.training import Optimisation
 
 RUNS = {"variants", "seeds", "splits"}
@@ -22,8 +21,6 @@ class Task(Part):
     optimisation: Optimisation
     evaluations: int = Field(default=5, ge=1)
     """So many times, evenly spaced over the run, val is scored; the best weights are kept."""
-    lengths: Lengths | None = Field(default=None, json_schema_extra=stated("assumed"))
-    """None: those of pre-training."""
     variants: list[Literal["full", "blind", "scratch"]] = Field(
         default=["full", "blind"], json_schema_extra=stated("local")
     )

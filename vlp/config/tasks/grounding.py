@@ -1,17 +1,10 @@
 """Phrase grounding (paper 4.2.4, A.3.4)."""
 
-from typing import Literal
-
-from pydantic import Field
-
-from vlp.config.base import stated
 from vlp.config.tasks.base import Facts, Task
 
 
 class Grounding(Task):
-    objective: Literal["mse", "cross_entropy"] = Field(default="mse", json_schema_extra=stated("paper A.3.4"))
-    layer: int = Field(default=3, ge=1)
-    """Multimodal layer whose states are compared, counted from 1."""
+    pass
 
 
 FACTS = Facts(

@@ -1,19 +1,10 @@
 """Referring expressions: RefCOCO, RefCOCO+, RefCOCOg. Not in the paper; the released code has it (reference 5.4)."""
 
-from typing import Literal
-
-from pydantic import Field
-
-from vlp.config.base import stated
 from vlp.config.tasks.base import Facts, Task
 
 
 class Referring(Task):
-    """RefCOCO, RefCOCO+, RefCOCOg: not in the paper."""
-
-    objective: Literal["mse", "cross_entropy"] = Field(default="mse", json_schema_extra=stated("released"))
-    layer: int | None = Field(default=None, ge=1, json_schema_extra=stated("assumed"))
-    """Multimodal layer whose states are compared, counted from 1; None: the last."""
+    pass
 
 
 FACTS = Facts(

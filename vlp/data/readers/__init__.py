@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from vlp.config import Experiment
+from vlp.config.presets import mark_of
 from vlp.data.coverage import coverage
-from vlp.data.presets import mark_of
 from vlp.data.readers import (
     captions_jsonl,
     coco_captions,

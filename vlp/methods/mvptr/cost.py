@@ -12,8 +12,8 @@ from vlp.training.estimate import Bill, Cost, Machines, cost, kept, state_bytes
 
 if TYPE_CHECKING:
     from vlp.config import Experiment
-    from vlp.config.phrases import Lengths
     from vlp.config.training import Plan
+    from vlp.methods.mvptr.config import Lengths
     from vlp.methods.mvptr.model import Architecture
 
 WORDS, TAGS, REGIONS = 14.0, 16.0, 38.0

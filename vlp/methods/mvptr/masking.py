@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlp.config.model import Masking
+from vlp.methods.mvptr.config import Masking
 
 KEPT, RANDOM, MASKED = range(3)
 

@@ -12,10 +12,9 @@ import torch
 
 from vlp.batching.draw import Draw
 from vlp.batching.order import MASK, NOISE
-from vlp.config.model import Masking
-from vlp.config.phrases import Lengths
 from vlp.errors import InputError
 from vlp.methods.mvptr.batch import Batch, Targets
+from vlp.methods.mvptr.config import Lengths, Masking
 from vlp.methods.mvptr.masking import mask_tags, mask_text
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from tests.batching.draws import draw
 from tests.objectives.batches import FIRST_PHRASE, GROUNDING_LAYER, LAYERS, MASK, batch, model
 from vlp.config import load
-from vlp.config.training import Loss
 from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.config import Loss
 from vlp.methods.mvptr.objectives.table import TABLE, Row, markdown
 from vlp.methods.mvptr.reader import add_negative_noise
 from vlp.methods.mvptr.steps import PretrainingStep
