@@ -121,10 +121,11 @@ def finish(made: Experiment, root: Path) -> tuple[Path, Path]:
     config = folder / "experiment.yaml"
     config.write_text(yaml.safe_dump({**made.model_dump(mode="json"), "results": str(root)}))
     call = ["--config", str(config)]
-    arguments = ["--predictions", f"{folder}/predictions", "--quality", f"{folder}/regions/quality.json"]
+    arguments = ["--predictions", f"{folder}/predictions"]
     arguments += ["--models", f"{folder}/models", "--tables", f"{folder}/tables", "--out", f"{folder}/results.csv"]
     arguments += ["--costs", f"{folder}/costs.csv", "--statistics", f"{folder}/statistics.json"]
-    arguments += ["--regions", f"{folder}/regions/regions.h5"]
+    if made.region_store is not None:
+        arguments += ["--regions", f"{folder}/regions/regions.h5", "--quality", f"{folder}/regions/quality.json"]
     page = ["--results", f"{folder}/results.csv", "--out", f"{folder}/report.html"]
     for command in (["results", *call, *arguments], ["html", *call, *page]):
         ran = CliRunner().invoke(cli.app, command, catch_exceptions=False)

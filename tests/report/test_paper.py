@@ -33,7 +33,7 @@ NONE: dict[str, float] = dict.fromkeys(("retrieval", "rsum", "vqa", "entailment"
 
 def _first(rows: list[Row], detector: str | None = "vinvl", **tolerances: float) -> tuple[paper.Cell, str]:
     """The cell TR@1 of the row MVPTR of Table 1, and why it is empty."""
-    table = paper.tables(rows, detector, NONE | tolerances)[0]
+    table = paper.tables("mvptr", rows, detector, NONE | tolerances)[0]
     line = next(line for line in table.lines if line.name == "MVPTR")
     reasons = [reason for names, reason in table.reasons if "TR@1" in re.split(", | and ", names)]
     return line.cells[0], reasons[0] if reasons else ""
@@ -66,15 +66,15 @@ def test_an_empty_cell_says_why(change: dict[str, object], reason: str) -> None:
 
 def test_unimodal_and_servers_rows() -> None:
     uni = replace(ROW, metric="Uni-TR@1", dataset="flickr30k", n=1000, value=88.0)
-    found = {table.number: table for table in paper.tables([uni], "vinvl", NONE)}
+    found = {table.number: table for table in paper.tables("mvptr", [uni], "vinvl", NONE)}
     lines = {line.name: line for line in found["2"].lines}
     assert lines["MVPTR-Uni"].cells[0].measured == uni and lines["MVPTR"].cells[0].measured is None
     vqa = replace(ROW, task="vqa", metric="accuracy", split="val")
-    seven = next(t for t in paper.tables([vqa], "vinvl", NONE) if t.number == "7")
+    seven = next(t for t in paper.tables("mvptr", [vqa], "vinvl", NONE) if t.number == "7")
     assert "evaluation server" in seven.reasons[0][1]
 
 
 def test_every_table_of_the_paper_is_there_and_other_methods_rows_are_never_measured() -> None:
-    found = paper.tables([ROW], "vinvl", NONE)
+    found = paper.tables("mvptr", [ROW], "vinvl", NONE)
     assert [table.number for table in found] == list("12345678")
     assert not any(cell.measured for table in found for line in table.lines if not line.own for cell in line.cells)

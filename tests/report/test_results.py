@@ -9,13 +9,13 @@ from vlp.config import Experiment
 from vlp.errors import InputError
 from vlp.files import sha256
 from vlp.regions.store import RegionStore
-from vlp.report import costs, results, statistics
+from vlp.report import collect, costs, results, statistics
 from vlp.tracking import journal as journals
 
 
 def _collect(made: Experiment, folder: Path | None = None) -> list[results.Row]:
     folder = folder or made.folder
-    return results.collect(
+    return collect.collect(
         made,
         folder / "predictions",
         folder / "regions" / "quality.json",
@@ -186,6 +186,6 @@ def test_phrase_statistics(made: Experiment, tmp_path: Path) -> None:
 
 def test_quality_is_found_where_it_lies() -> None:
     good = {"recall": 0.5}
-    assert results.split_quality({"test": good, "images": 3}) == {"test": good}
-    assert results.split_quality({"detection": {"splits": {"val": good}}}) == {"val": good}
-    assert results.split_quality({"images": 3, "regions": 9}) == {}
+    assert collect.split_quality({"test": good, "images": 3}) == {"test": good}
+    assert collect.split_quality({"detection": {"splits": {"val": good}}}) == {"val": good}
+    assert collect.split_quality({"images": 3, "regions": 9}) == {}

@@ -16,7 +16,7 @@ from vlp.cli.results import app
 from vlp.config.load import build
 from vlp.errors import InputError
 from vlp.files import sha256
-from vlp.report.results import _server_rows
+from vlp.report.collect import _server_rows
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ class Manifest:
     code_version: str
     lock_sha256: str | None
     regions: Mapping[str, Any]
-    """Counts of the whole region store, whose features are left out."""
+    """Counts of the whole region store, whose features are left out; empty: the method reads none."""
     packed: Mapping[str, Entry]
     """Every other file of the bundle."""
     left_out: Mapping[str, Entry]
@@ -92,7 +92,7 @@ def left_out(experiment: Experiment) -> dict[str, Path]:
 
 def models(experiment: Experiment) -> dict[str, Path]:
     """Name in the bundle -> model directory."""
-    names = {p.name for p in (experiment.folder / "models").glob("*") if p.is_dir()} | {"stage1", "stage2"}
+    names = {p.name for p in (experiment.folder / "models").glob("*") if p.is_dir()} | set(experiment.stages)
     found = {f"models/{name}": experiment.place(f"models/{name}") for name in sorted(names)}
     found |= {START: experiment.start_from} if experiment.start_from else {}
     return {name: path for name, path in found.items() if path.is_dir()}
@@ -114,9 +114,9 @@ def boxes(store: RegionStore, experiment: Experiment, out: Path) -> None:
             writer.add(image, store.image_size(image), none, found.boxes, found.classes, found.scores)
 
 
-def published_cells() -> list[dict[str, Any]]:
-    """Every number of the paper, with its table, row and column."""
-    return [asdict(cell) for cell in published.cells()]
+def published_cells(experiment: Experiment) -> list[dict[str, Any]]:
+    """Every number of the method's paper, with its table, row and column."""
+    return [asdict(cell) for cell in published.cells(experiment.model.method)]
 
 
 def unlike(known: Manifest, steps: Iterable[Step]) -> Iterator[str]:

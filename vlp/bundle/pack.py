@@ -77,7 +77,7 @@ def _header(name: str, size: int) -> tarfile.TarInfo:
 def _derived(experiment: Experiment, folder: Path) -> dict[str, Path]:
     """What stands in the bundle alone: the regions' boxes, and the numbers of the paper."""
     boxes, numbers = folder / STORE, folder / PUBLISHED
-    write_json(numbers, contents.published_cells())
+    write_json(numbers, contents.published_cells(experiment))
     if experiment.region_store is None:
         return {PUBLISHED: numbers}
     contents.boxes(RegionStore(experiment.region_store), experiment, boxes)

@@ -13,8 +13,8 @@ from vlp.config import Experiment
 from vlp.data.tables import SCHEMAS, read_table, rows
 from vlp.files import read_json
 from vlp.regions.store import RegionStore
+from vlp.report import collect, results
 from vlp.report import costs as spent
-from vlp.report import results
 from vlp.report.results import SPLITS, Row
 from vlp.tracking import journal as journals
 from vlp.tracking import lineage
@@ -34,7 +34,7 @@ def recorded_digests(experiment: Experiment, known: Manifest) -> Found:
 
 def published_numbers(experiment: Experiment, known: Manifest) -> Found:
     """The paper's numbers that were packed, against those of this installation."""
-    packed, here = read_json(experiment.folder / PUBLISHED), contents.published_cells()
+    packed, here = read_json(experiment.folder / PUBLISHED), contents.published_cells(experiment)
     return _leaves(_by_cell(packed), _by_cell(here))
 
 
@@ -62,8 +62,10 @@ def detector_quality(experiment: Experiment, known: Manifest) -> Found:
     """Recall and precision on val and test, from the regions' boxes and the annotated objects."""
     from vlp.regions.quality import by_split
 
+    if experiment.region_store is None:
+        return 0, []
     quality, tables = read_json(experiment.place("regions/quality.json")), experiment.place("tables")
-    said = {split: v for split, v in results.split_quality(quality).items() if split in SPLITS}
+    said = {split: v for split, v in collect.split_quality(quality).items() if split in SPLITS}
     if not said:
         return 0, []
     images = {row["image_id"]: row["split"] for split in SPLITS for row in rows(tables, "images", split)}
@@ -83,16 +85,16 @@ def region_bounds(experiment: Experiment, known: Manifest) -> Found:
 
 def result_rows(experiment: Experiment, known: Manifest) -> Found:
     """results.csv, from the predictions. The rows computed now are kept for the report."""
-    folder = experiment.folder
+    folder, reads = experiment.folder, experiment.region_store is not None
     bounds, leaks = folder / "bounds.csv", experiment.place("leaks")
-    found = results.collect(
+    found = collect.collect(
         experiment,
         predictions=folder / "predictions",
-        quality=experiment.place("regions/quality.json"),
+        quality=experiment.place("regions/quality.json") if reads else None,
         models=folder / "models",
         tables=experiment.place("tables"),
-        regions=RegionStore(folder / STORE),
-        detector=experiment.place("detector/detector.safetensors"),
+        regions=RegionStore(folder / STORE) if reads else None,
+        detector=experiment.place("detector/detector.safetensors") if reads else None,
         leaks=leaks if leaks.exists() else None,
         bounds=results.read(bounds) if bounds.exists() else (),
         weights=lambda path: known.digest(path.relative_to(folder).as_posix()) or "",
@@ -105,8 +107,8 @@ def statistics(experiment: Experiment, known: Manifest) -> Found:
     """statistics.json, from tables, phrases and vocabulary; of the region store the counts that were packed."""
     from vlp.report.statistics import collect
 
-    quality = experiment.place("regions/quality.json")
-    again = {**collect(experiment, experiment.place("tables"), quality), "regions": dict(known.regions)}
+    quality = None if experiment.region_store is None else experiment.place("regions/quality.json")
+    again = {**collect(experiment, experiment.place("tables"), quality), "regions": dict(known.regions) or None}
     return _leaves(read_json(experiment.folder / "statistics.json"), json.loads(json.dumps(again)))
 
 

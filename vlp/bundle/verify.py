@@ -12,7 +12,6 @@ from pathlib import Path
 from vlp.bundle import contents, pack, recompute
 from vlp.bundle.contents import DIGEST, MANIFEST, Entry, Manifest
 from vlp.config import Experiment, load
-from vlp.config.experiment import Reuse
 from vlp.errors import InputError
 from vlp.files import sha256
 
@@ -110,7 +109,7 @@ def at(experiment: Experiment, results: Path) -> Experiment:
     """The experiment with everything it reads in the unpacked bundle."""
     folder = results / experiment.name
     started = folder / contents.START if experiment.start_from else None
-    return experiment.model_copy(update={"results": results, "reuse": Reuse(), "start_from": started})
+    return experiment.model_copy(update={"results": results, "reuse": type(experiment.reuse)(), "start_from": started})
 
 
 def _canonical(bundle: Path, place: Path, known: Manifest) -> list[str]:

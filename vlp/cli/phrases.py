@@ -234,10 +234,12 @@ def tables(
     from rich.console import Console
     from rich.table import Table
 
+    from vlp.config.methods import DEFAULT
     from vlp.files import write_json
     from vlp.phrases import mine as mining
     from vlp.phrases import tables as statistics
     from vlp.phrases.vocabulary import read_any
+    from vlp.report.published import table
     from vlp.tracking import track
 
     inputs = {"tables": tables, "phrases": phrases, "vocabulary": vocabulary}
@@ -246,7 +248,9 @@ def tables(
     with nullcontext() if e is None else track(e, rule="phrase_tables", inputs=inputs, outputs=outputs, params={}):
         found, valid = mining.read(phrases), read_any(vocabulary)
         fifth, eighth = statistics.table5(tables, found, valid), statistics.table8(tables, found, valid)
-        rows = statistics.beside_published(fifth, eighth)
+        method = DEFAULT if e is None else e.model.method
+        paper = statistics.printed(table(method, "5"), table(method, "8"))
+        rows = statistics.beside_published(fifth, eighth, paper)
         if out is not None:
             write_json(out, rows)
     console = Console()

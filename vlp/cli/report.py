@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vlp.cli.options import ConfigPath, Overrides, experiment
+from vlp.config.methods import DEFAULT
 
 app = typer.Typer()
 
@@ -16,12 +17,12 @@ app = typer.Typer()
 def results(
     config: ConfigPath,
     predictions: Annotated[Path, typer.Option(help="Folder of the predictions.")],
-    quality: Annotated[Path, typer.Option(help="The regions' quality.json.")],
     models: Annotated[Path, typer.Option(help="Folder of the model directories.")],
     tables: Annotated[Path, typer.Option(help="Folder of the tables.")],
     out: Annotated[Path, typer.Option(help="results.csv to write.")],
     costs: Annotated[Path, typer.Option(help="costs.csv to write.")],
     statistics: Annotated[Path, typer.Option(help="statistics.json to write.")],
+    quality: Annotated[Path | None, typer.Option(help="The regions' quality.json; None: there are none.")] = None,
     regions: Annotated[Path | None, typer.Option(help="Region store: gives the box prior of grounding.")] = None,
     bounds: Annotated[Path | None, typer.Option(help="Rows of vlp regions bound, to stand among the results.")] = None,
     leaks: Annotated[Path | None, typer.Option(help="Folder of `vlp data leaks`: whether images were seen.")] = None,
@@ -33,10 +34,11 @@ def results(
     from vlp.report import results as rows
     from vlp.report import seeds
     from vlp.report import statistics as counts
+    from vlp.report.collect import collect
     from vlp.tracking import track
 
     here = experiment(config, overrides)
-    inputs = {"predictions": predictions, "quality": quality, "tables": tables}
+    inputs = {"predictions": predictions, **({} if quality is None else {"quality": quality}), "tables": tables}
     inputs |= {} if bounds is None else {"bounds": bounds}
     inputs |= {name: path for name, path in (("leaks", leaks), ("regions", regions)) if path is not None}
     outputs = {"results": out, "costs": costs, "statistics": statistics}
@@ -47,8 +49,8 @@ def results(
 
             store = RegionStore(regions)
         limits = [] if bounds is None else rows.read(bounds)
-        detector = here.place("detector/detector.safetensors")
-        found = rows.collect(here, predictions, quality, models, tables, store, detector, leaks, limits)
+        detector = None if quality is None else here.place("detector/detector.safetensors")
+        found = collect(here, predictions, quality, models, tables, store, detector, leaks, limits)
         rows.write(out, found)
         spent.write(costs, spent.collect(here.folder))
         write_json(statistics, counts.collect(here, tables, quality, store))
@@ -77,23 +79,25 @@ def probe(
     model: Annotated[Path, typer.Option(help="Pre-trained model directory.")],
     tables: Annotated[Path, typer.Option(help="Folder of the tables.")],
     corpus: Annotated[Path, typer.Option(help="corpus.h5.")],
-    regions: Annotated[Path, typer.Option(help="Region store.")],
     vocabulary: Annotated[Path, typer.Option(help="Folder of the vocabulary.")],
     out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    regions: Annotated[Path | None, typer.Option(help="Region store; left out where the method reads none.")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Compute what the paper's Figures 4 and 6 show: attention on unseen pairs, embeddings of tags and phrases."""
+    """Compute what figures of the method's paper show, such as attention on unseen pairs; `{}` where it has none."""
+    from vlp import methods
     from vlp.batching.inputs import Paths
     from vlp.files import write_json
-    from vlp.methods.mvptr.figures import probe as work
     from vlp.tracking import track
 
     here = experiment(config, overrides)
-    inputs = {"model": model, "corpus": corpus, "regions": regions, "vocabulary": vocabulary, "tables": tables}
+    inputs = {"model": model, "corpus": corpus, "vocabulary": vocabulary, "tables": tables}
+    inputs |= {"regions": regions} if regions else {}
     with track(here, rule="probe", inputs=inputs, outputs={"figures": out}, tags={"stage": "results"}):
-        found = work(here, Paths(tables, corpus, regions, vocabulary), model)
+        found = methods.get(here.model.method).figures(here, Paths(tables, corpus, regions, vocabulary), model)
         write_json(out, found)
-    print(f"{out}  {len(found['attention'])} pairs, {len(found['embedding'])} embeddings")
+    counted = [f"{name} {len(part)}" for name, part in found.items() if isinstance(part, list)]
+    print(f"{out}  {', '.join(counted) or 'no figures'}")
 
 
 @app.command()
@@ -143,11 +147,13 @@ def sweep(
 
 
 @app.command()
-def ledger(out: Annotated[Path, typer.Option(help="Markdown file to write: docs/divergences.md.")]) -> None:
-    """Write the divergence ledger, where paper, released code and this code differ, from its data."""
+def ledger(
+    out: Annotated[Path, typer.Option(help="Markdown file to write: docs/divergences.md.")],
+    method: Annotated[str, typer.Option(help="Whose ledger: the name in `model.method`.")] = DEFAULT,
+) -> None:
+    """Write a method's divergence ledger, where paper, released code and this code differ, from its data."""
     from vlp.files import write_text
     from vlp.report import ledger as data
 
-    rows = data.load()
-    write_text(out, data.markdown(rows))
-    print(f"{out}  {len(rows)} rows")
+    write_text(out, data.markdown(method))
+    print(f"{out}  {len(data.of(method))} rows")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from vlp.batching.batch import Batch
     from vlp.batching.draw import Draw
-    from vlp.batching.inputs import Inputs
+    from vlp.batching.inputs import Inputs, Paths
     from vlp.config import Experiment
     from vlp.phrases.corpus import TextSet
     from vlp.training.estimate import Bill, Machines
@@ -185,6 +185,15 @@ class Method(ABC):
     def probe(self, name: str, model: nn.Module, inputs: Inputs) -> Probe | None:
         """What a stage is asked on the way; None: nothing."""
         return None
+
+    # -- afterwards ---------------------------------------------------------------------------------------------
+    def figures(self, experiment: Experiment, paths: Paths, model: Path) -> dict[str, Any]:
+        """`figures.json`: what figures of the paper show, of a pre-trained model; empty: there are none.
+
+        `attention`, `grounding` and `embedding` are drawn by the report (`vlp/report/gallery.py`), with the words of
+        the method's `FACTS.figures`; of each a list, see `vlp/methods/mvptr/figures.py`.
+        """
+        return {}
 
     def cost(self, experiment: Experiment, machines: Machines, counts: Mapping[str, int]) -> Bill | None:
         """What an experiment will cost, before anything is run; None: the method does not say.

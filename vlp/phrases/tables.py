@@ -13,7 +13,6 @@ from vlp.data.tables import read_table
 from vlp.errors import InputError
 from vlp.phrases.graph import Phrase
 from vlp.phrases.vocabulary import PhraseVocabulary
-from vlp.report.published import table
 
 Text = tuple[str, Sequence[Phrase]]
 """Image id and the text's phrases."""
@@ -114,18 +113,20 @@ def table8(tables: str | Path, phrases: Mapping[str, Sequence[Phrase]], vocabula
     return statistics(_texts(tables, "captions", phrases, "train"), vocabulary)
 
 
-def published() -> dict[str, Any]:
-    """`table5` and `table8` as the paper prints them, by the names of `Statistics`."""
-    fifth, eighth = table("5"), table("8")
+def printed(fifth: Mapping[str, Any], eighth: Mapping[str, Any]) -> dict[str, Any]:
+    """`table5` and `table8` as the paper prints them, by the names of `Statistics`.
+
+    Args:
+        fifth, eighth: `rows` (name -> statistic -> value) and `frequent` of both tables.
+    """
     rows = {name: {**values, "frequent": fifth["frequent"][name]} for name, values in fifth["rows"].items()}
-    return {"table5": rows, "table8": {**eighth["rows"]["MVPTR"], **eighth["frequent"]}}
+    return {"table5": rows, "table8": {**eighth["rows"].get("MVPTR", {}), **eighth["frequent"]}}
 
 
 def beside_published(
-    fifth: Mapping[str, Statistics], eighth: Statistics
+    fifth: Mapping[str, Statistics], eighth: Statistics, paper: Mapping[str, Any]
 ) -> dict[str, list[dict[str, str | int | float | None]]]:
-    """Both tables as rows with the published value beside ours; None where the paper has no such row."""
-    paper = published()
+    """Both tables as rows with the published value (`printed`) beside ours; None where the paper has no such row."""
     rows5: list[dict[str, str | int | float | None]] = []
     for name in dict.fromkeys((*fifth, *paper["table5"])):
         ours, theirs = fifth.get(name), paper["table5"].get(name, {})

@@ -9,19 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from vlp.config import Experiment
+from vlp.methods import facts
 from vlp.report import figures
 from vlp.tracking import journal as journals
-
-STAGES = {"stage1": "stage 1", "stage2": "stage 2"}
-CHARTS = (
-    ("Tags and regions", {"region_tag": "a tag's most similar region shows it"}),
-    (
-        "Phrases and regions",
-        {"phrase_region_unimodal": "unimodal encoders", "phrase_region": "multimodal layer of WPG"},
-    ),
-    ("Images and texts", {"image_text": "R@1 of the unimodal vectors", "itm": "pairs told right by ITM"}),
-)
-"""Title, and level -> name of its line."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,7 @@ def charts(experiment: Experiment) -> tuple[int, list[Chart]]:
     courses: dict[str, Course] = {}
     marks: list[tuple[float, str]] = []
     begin, images = 0.0, 0
-    for stage, name in STAGES.items():
+    for stage in experiment.stages:
         path = experiment.place(f"models/{stage}").parent.parent / "runs" / stage / "journal.jsonl"
         events = journals.read(path) if path.exists() else []
         about = next((e for e in reversed(events) if e["event"] == "alignment"), None)
@@ -56,7 +46,7 @@ def charts(experiment: Experiment) -> tuple[int, list[Chart]]:
             continue
         images = about["images"]
         steps = [e["step"] for e in events if e["event"] == "metric" and e.get("step") is not None]
-        marks.append((begin, name))
+        marks.append((begin, experiment.stage(stage).title.lower()))
         for (key, step), event in sorted(journals.points(events).items(), key=lambda p: p[0][1] or 0):
             level = key.removeprefix("alignment/")
             if level != key and step is not None:
@@ -65,7 +55,8 @@ def charts(experiment: Experiment) -> tuple[int, list[Chart]]:
                 course.fact = about["levels"][level]
         begin += max(steps)
     found = (
-        _chart(title, {n: courses[key] for key, n in lines.items() if key in courses}, marks) for title, lines in CHARTS
+        _chart(chart.title, {n: courses[key] for key, n in chart.lines.items() if key in courses}, marks)
+        for chart in facts.of(experiment.model.method).levels
     )
     return images, [chart for chart in found if chart is not None]
 

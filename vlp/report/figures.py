@@ -181,7 +181,7 @@ NARROW = (420, 620)
 
 
 def scatter(points: Sequence[Mapping[str, Any]], size: tuple[int, int] = (900, 600)) -> Markup:
-    """Tags (triangles) and the phrases that contain them (circles) in the plane, a colour for each tag (Figure 6).
+    """Tags (triangles) and the phrases that contain them (circles) in the plane, a colour for each tag.
 
     Every tag's name is written; a phrase's where there is room for it.
 
@@ -198,7 +198,7 @@ def scatter(points: Sequence[Mapping[str, Any]], size: tuple[int, int] = (900, 6
         (24 + (p["x"] - low[0]) / span[0] * (width - 48), 24 + (p["y"] - low[1]) / span[1] * (height - 48))
         for p in points
     ]
-    parts = [f'<svg class="scatter" viewBox="0 0 {width} {height}" role="img" aria-label="Figure 6">']
+    parts = [f'<svg class="scatter" viewBox="0 0 {width} {height}" role="img" aria-label="embeddings">']
     order = sorted(range(len(points)), key=lambda i: points[i]["kind"] != "tag")
     taken: list[Rect] = [(x - 5, y - 5, x + 5, y + 5) for x, y in at]
     taken += [(at[i][0] - 10, at[i][1] - 10, at[i][0] + 10, at[i][1] + 8) for i in order if points[i]["kind"] == "tag"]

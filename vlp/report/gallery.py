@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from markupsafe import Markup, escape
 
 from vlp.archives import open_binary
+from vlp.methods.facts import Attention
+from vlp.parts import drawn_by_hash
 from vlp.report import figures
 
-T = TypeVar("T")
 _SIDE = 320
 _TOP = 3
-_REGIONS = 10
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,6 @@ class Images:
         return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-def drawn_by_hash(items: Iterable[T], number: int, key: Any = str) -> list[T]:
-    """So many of the items, as good as at random, but the same in every run."""
-    return sorted(items, key=lambda item: hashlib.sha256(key(item).encode()).digest())[:number]
-
-
 def grounded(predictions: Path, tables: Path, images: Images, right: int = 4, wrong: int = 2) -> list[Grounded]:
     """Captions with at least two grounded phrases: `right` with every phrase right, `wrong` with one that is not."""
     import pyarrow.parquet as pq
@@ -118,7 +112,7 @@ def _grounded(text: str, phrases: Sequence[dict[str, Any]], images: Images) -> G
 
 @dataclass(frozen=True)
 class Extracted:
-    """One pair of Figure 5: its annotated phrases, and those that our parser extracted from the caption."""
+    """A caption's annotated phrases beside those that a parser extracted from it."""
 
     annotated: Grounded | None
     """None: no phrase of the caption is annotated."""
@@ -197,7 +191,7 @@ def retrieved(
 
 @dataclass(frozen=True)
 class Attended:
-    """One pair of Figure 4."""
+    """A pair of caption and image, with maps of attention."""
 
     picture: Markup
     """Each phrase's most attended region, in the colour of the phrase."""
@@ -207,35 +201,26 @@ class Attended:
     """Title and map."""
 
 
-def attended(found: Sequence[dict[str, Any]], tables: Path, images: Images) -> list[Attended]:
-    """The pairs of `vlp report probe`, drawn."""
+def attended(
+    found: Sequence[dict[str, Any]],
+    attention: Callable[[Mapping[str, Any]], Attention],
+    tables: Path,
+    images: Images,
+) -> list[Attended]:
+    """The pairs of `vlp report probe`, drawn; `attention` of the method says what is drawn of each."""
     from vlp.data.tables import rows
 
     wanted = {pair["caption_id"] for pair in found}
     texts = {row["caption_id"]: row["text"] for row in rows(tables, "captions") if row["caption_id"] in wanted}
-    return [_attended(pair, texts.get(pair["caption_id"], " ".join(pair["words"])), images) for pair in found]
+    return [
+        _attended(pair, attention(pair), texts.get(pair["caption_id"], " ".join(pair["words"])), images)
+        for pair in found
+    ]
 
 
-def _attended(pair: dict[str, Any], caption: str, images: Images) -> Attended:
+def _attended(pair: dict[str, Any], shown: Attention, caption: str, images: Images) -> Attended:
     width, height = pair["size"]
-    best = [max(range(len(row)), key=row.__getitem__) for row in pair["phrase_to_region"]]
-    drawn: list[tuple[Sequence[float], int, bool]] = [(pair["boxes"][r], n, False) for n, r in enumerate(best)]
-    joint = [*pair["phrase_to_region"], *pair["word_to_region"]]
-    # The regions that anything attends to most; a map of fifty columns shows nothing.
-    weight = [max(row[r] for row in joint) for r in range(len(pair["boxes"]))]
-    kept = sorted(sorted(range(len(weight)), key=lambda r: -weight[r])[:_REGIONS])
-    classes = [f"{r + 1} {pair['region_classes'][r]}".strip() for r in kept]
-    of_regions = [f"{r + 1} {name}".strip() for r, name in enumerate(pair["region_classes"])]
-    maps = (
-        ("phrase to word, text encoder", figures.heat(pair["phrases"], pair["words"], pair["phrase_to_word"])),
-        (
-            "region to tag, visual encoder",
-            figures.heat(of_regions[: len(pair["region_to_tag"])], pair["tags"], pair["region_to_tag"]),
-        ),
-        (
-            "phrase and word (a column each) to region, multimodal encoder",
-            figures.heat(classes, [*pair["phrases"], *pair["words"]], [[row[r] for row in joint] for r in kept]),
-        ),
-    )
+    drawn: list[tuple[Sequence[float], int, bool]] = [(box, n, False) for n, box in enumerate(shown.boxes)]
+    maps = ((m.title, figures.heat(m.rows, m.columns, m.values)) for m in shown.maps)
     picture = figures.boxes(images.uri(pair["image_id"]) or "", (width, height), drawn)
     return Attended(picture, caption, tuple(pair["phrases"]), tuple((t, m) for t, m in maps if m))

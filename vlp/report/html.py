@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from markupsafe import Markup
 from vlp.config import Experiment, provenance
 from vlp.config.tasks import known
 from vlp.files import read_json
+from vlp.methods import facts
 from vlp.report import alignment, figures, ledger, paper, published, results, seeds
 from vlp.report import costs as spent
 from vlp.report.results import Row
@@ -28,7 +29,6 @@ HEADLINES = (
     *((name, metric, title) for name, facts in known().items() for metric, title in facts.headlines),
     ("detection", "recall", "Detector recall"),
 )
-_STAGES = {"stage1": "Stage 1", "stage2": "Stage 2"}
 
 
 @dataclass(frozen=True)
@@ -74,18 +74,20 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
     ).get_template("template.html")
     counted = read_json(statistics)
     split = "test" if any(row.split == "test" for row in rows) else "val"
-    folder, values = experiment.folder, provenance.origins(experiment)
+    folder, values, method = experiment.folder, provenance.origins(experiment), experiment.model.method
+    rows_of_ledger = ledger.of(method)
     events = {p.stem: journals.read(p) for p in sorted((folder / "journals").glob("*.jsonl"))}
     return page.render(
         experiment=experiment,
+        facts=facts.of(method),
         split=split,
         starts=[e for each in events.values() for e in each if e["event"] == "run_start"],
-        headlines=headlines(rows, split),
+        headlines=headlines(rows, split, experiment.zero_shot),
         sections=sections(rows),
         explained=EXPLAINED,
-        published=published.tables(),
+        published=published.tables(method),
         paper_tables=paper.tables(
-            rows, (counted["regions"] or {}).get("detector"), experiment.report.tolerances.model_dump()
+            method, rows, (counted["regions"] or {}).get("detector"), experiment.report.tolerances.model_dump()
         ),
         grades=paper.GRADES,
         comparable=any(row.published is not None for row in rows),
@@ -94,15 +96,16 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         seeds=seeds.said(rows),
         chains=chains(folder, rows, experiment.seed),
         numbered={anchor(row): number for number, row in enumerate(rows, start=1)},
-        charts=charts(folder),
+        charts=charts(experiment),
         aligned=alignment.charts(experiment),
         costs=spent.read(costs),
-        stages=tuple(_STAGES),
+        stages=tuple(experiment.stages),
         statistics=counted,
         gallery=gallery(experiment, split),
         probed=probed(experiment),
-        ledger=ledger.by_group(ledger.load()),
-        unverified=sum(row.reading == "ours" for row in ledger.load()),
+        shows=_shows(experiment),
+        ledger=ledger.by_group(rows_of_ledger),
+        unverified=sum(row.reading == "ours" for row in rows_of_ledger),
         in_use=ledger.in_use,
         plain=ledger.plain,
         origins=values,
@@ -134,15 +137,15 @@ def chains(folder: Path, rows: Iterable[Row], own: int) -> dict[str, list[lineag
     return {name: lineage.trace(known, folder / file) for name, file in sorted(files.items())}
 
 
-def headlines(rows: Iterable[Row], split: str) -> list[tuple[str, Row, Markup]]:
-    """The main numbers: title, row, bar; grounding before and after fine-tuning."""
+def headlines(rows: Iterable[Row], split: str, zero_shot: Collection[str]) -> list[tuple[str, Row, Markup]]:
+    """The main numbers: title, row, bar; tasks of `zero_shot` before and after fine-tuning."""
     kept = sorted(seeds.fold(rows), key=lambda row: row.stage != "pre-trained")
     found = []
     for task, metric, title in HEADLINES:
         for row in kept:
             same = (row.task, row.metric, row.split, row.variant) == (task, metric, split, "full")
             if same and published.is_main(row.protocol):
-                stage = f", {row.stage}" if task == "grounding" else ""
+                stage = f", {row.stage}" if task in zero_shot else ""
                 found.append((title + stage, row, _bar(row)))
     return found
 
@@ -190,14 +193,15 @@ def _bar(row: Row) -> Markup:
     return figures.bar(row.value, row.ci_low, row.ci_high, row.chance, row.blind)
 
 
-def charts(folder: Path) -> list[tuple[str, list[Chart]]]:
+def charts(experiment: Experiment) -> list[tuple[str, list[Chart]]]:
     """The losses of each stage; of each task those of all its variants and the score on val; from the runs."""
     runs: dict[str, dict[str, dict[str, list[tuple[float, float]]]]] = {}
-    for path in sorted((folder / "runs").glob("*/journal.jsonl")):
+    for path in sorted((experiment.folder / "runs").glob("*/journal.jsonl")):
         task, _, variant = path.parent.name.partition(".")
         for key, points in _points(path).items():
             runs.setdefault(task, {}).setdefault(key, {})[variant] = points
-    order = [*_STAGES, *TASKS]
+    titles, curves = {name: experiment.stage(name).title for name in experiment.stages}, _curves(experiment)
+    order = [*titles, *TASKS]
     found = []
     for name in sorted(runs, key=lambda n: (order.index(n) if n in order else len(order), n)):
         series = runs[name]
@@ -207,9 +211,10 @@ def charts(folder: Path) -> list[tuple[str, list[Chart]]]:
         drawn = []
         for key in keys:
             variants = {v: series[key][v] for v in ("", "full", "blind", "scratch") if v in series[key]}
-            drawn.append(Chart(_title(key), figures.curves(variants), tuple(v for v in variants if v)))
+            title = "loss" if name in TASKS and losses == [key] else _title(key, curves)
+            drawn.append(Chart(title, figures.curves(variants), tuple(v for v in variants if v)))
         if drawn:
-            found.append((_STAGES.get(name) or TASKS.get(name, name), drawn))
+            found.append((titles.get(name) or TASKS.get(name, name), drawn))
     return found
 
 
@@ -222,15 +227,17 @@ def _points(path: Path) -> dict[str, list[tuple[float, float]]]:
     return {key: sorted(values.items()) for key, values in series.items()}
 
 
-def _title(key: str) -> str:
+def _curves(experiment: Experiment) -> dict[str, str]:
+    return {"loss": "sum of the losses", "val_score": "score on val", **facts.of(experiment.model.method).curves}
+
+
+def _title(key: str, known: Mapping[str, str]) -> str:
     name = key.removeprefix("loss_")
-    known = {"loss": "sum of the losses", "val_score": "score on val", "mcr_visual": "MCR, tags"}
-    known |= {"mcr_text": "MCR, phrases", "answers": "loss", "labels": "loss", "grounding": "loss"}
     return known.get(name, name.upper())
 
 
 def gallery(experiment: Experiment, split: str) -> dict[str, list[Any]]:
-    """Examples of what the models found; empty where there is nothing to show. `phrases` is the paper's Figure 5."""
+    """Examples of what the models found; empty where there is nothing to show. `phrases`: before fine-tuning."""
     from vlp.report import gallery as examples
 
     predictions, tables = experiment.folder / "predictions", experiment.place("tables")
@@ -250,21 +257,34 @@ def gallery(experiment: Experiment, split: str) -> dict[str, list[Any]]:
 
 
 def probed(experiment: Experiment) -> dict[str, Any]:
-    """Figures 4, 5 and 6 of `figures.json`; empty where it is absent, or has no such part."""
+    """What `figures.json` holds (`Facts.figures`), drawn; empty where it is absent, or has no such part."""
     from vlp.report import gallery as examples
 
     path, tables = experiment.folder / "figures.json", experiment.place("tables")
+    said = facts.of(experiment.model.method)
     found = read_json(path) if path.exists() else {}
+    found = {name: part for name, part in found.items() if name in said.figures}
     shown: dict[str, Any] = {"attention": [], "grounding": [], "embedding": (), "tags": []}
     if found and (tables / "images.parquet").exists():
         images = examples.Images(tables, experiment.data_root)
-        shown["attention"] = examples.attended(found["attention"], tables, images)
+        if said.attention is not None:
+            shown["attention"] = examples.attended(found.get("attention", []), said.attention, tables, images)
         shown["grounding"] = examples.extracted(found.get("grounding", []), tables, images)
     points = found.get("embedding", [])
     if points and all("tag" in point for point in points):  # else by an earlier version, which had other points
         shown["embedding"] = (figures.scatter(points), figures.scatter(points, figures.NARROW))
         shown["tags"] = list(dict.fromkeys(point["tag"] for point in points))
     return shown
+
+
+def _shows(experiment: Experiment) -> dict[str, bool]:
+    """Sections of examples that this experiment can fill."""
+    told, tasks = facts.of(experiment.model.method).figures, experiment.tasks_set
+    return {
+        "phrases": "grounding" in told or "grounding" in tasks,
+        "retrieved": "retrieval" in tasks,
+        "attention": bool({"attention", "embedding"} & told.keys()),
+    }
 
 
 def artefacts(events: Mapping[str, list[journals.Event]]) -> list[dict[str, Any]]:

@@ -1,4 +1,5 @@
-"""The divergence ledger: where paper, release and this code differ. `divergences.yaml` is its one source."""
+"""The divergence ledger: where a method's paper, its release and this code differ. `divergences.yaml` of the method's
+folder is its one source."""
 
 from __future__ import annotations
 
@@ -12,24 +13,26 @@ from typing import Any
 import yaml
 
 from vlp.config.base import Part
+from vlp.config.methods import package_of, schema
 from vlp.errors import InputError
+from vlp.methods import facts
 
 READINGS = ("paper", "released", "ours")
-PATH = Path(__file__).parents[1] / "methods/mvptr/divergences.yaml"
+FILE = "divergences.yaml"
 _WORDS = ("point", "paper", "released", "here")
 _KEYS = {*_WORDS, "reading", "switches", "tests"}
 _ABSENT = object()
-_REMEDY = "See the head of vlp/methods/mvptr/divergences.yaml for the form of a row."
+_REMEDY = f"A row has {', '.join(_WORDS)}, reading, tests, and switches where keys of the config choose."
 _INTRODUCTION = """\
-# Where the paper, the released code and this code differ
+# Where the paper, the released code and this code differ: {title}
 
-Made by `vlp report ledger --out docs/divergences.md` from `vlp/methods/mvptr/divergences.yaml`; change it there.
+Made by `vlp report ledger --method {method} --out docs/divergences.md` from `{source}`; change it there.
 The report prints the same rows.
 
-Paper: MVPTR, ACM Multimedia 2022. Release: `Junction4Nako/mvp_pytorch`. "Reading" is the one that the default follows:
+Paper: {paper}. Release: `{release}`. "Reading" is the one that the default follows:
 the paper's, the released code's, or ours. A switch is a key of the config, with the value of each reading that it
 offers. "Assumed": no source says it; `vlp config origins --assumed --config FILE` lists a config's assumed values.
-Tests are in `tests/`; equations are in [equations.md](equations.md).
+Tests are in `tests/`{equations}.
 
 The rule: follow the paper. Where it is silent or cannot be meant as printed, follow the release or our better
 judgement, and say so here.
@@ -71,7 +74,13 @@ class Row:
     """pytest node ids."""
 
 
-def load(path: Path = PATH) -> list[Row]:
+def of(method: str) -> list[Row]:
+    """A method's rows; none where it has no ledger. Raises InputError as `load`."""
+    path = facts.file(method, FILE)
+    return [] if path is None else load(path)
+
+
+def load(path: Path) -> list[Row]:
     """The rows in the file's order. Raises InputError: a row has not the form, or a point stands there twice."""
     try:
         groups = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -110,10 +119,20 @@ def plain(words: str) -> str:
     return re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", words).replace("`", "")
 
 
-def markdown(rows: Iterable[Row]) -> str:
-    """docs/divergences.md."""
-    lines = [_INTRODUCTION]
-    for group, members in by_group(rows).items():
+def markdown(method: str) -> str:
+    """The page: docs/divergences.md is that of the default method."""
+    said, source = facts.of(method), package_of(method).replace(".", "/")
+    has = facts.file(method, "equations.md") is not None
+    introduction = _INTRODUCTION.format(
+        title=schema(method).title,
+        method=method,
+        source=f"{source}/{FILE}",
+        paper=said.paper or "unknown",
+        release=said.release or "none",
+        equations=f"; equations are in [equations.md](../{source}/equations.md)" if has else "",
+    )
+    lines = [introduction]
+    for group, members in by_group(of(method)).items():
         lines += [f"## {group}", "| point | paper | release | here | reading | switch | test |", "|---" * 7 + "|"]
         for row in members:
             switches = "; ".join(map(str, row.switches))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vlp.methods import facts
 from vlp.report import published, seeds
 from vlp.report.results import Row
 
@@ -14,11 +15,7 @@ GRADES: dict[Grade, str] = {
     "same": "same data, detector and protocol",
     "protocol": "same data and protocol, another detector",
 }
-VINVL = "vinvl"
-"""In the name of a detector: the one of the paper (3.1.2)."""
 SERVER = ("test-dev", "test-std")
-BASE = "w, c, r, t: MCR^v,s + VSC + WPG + MLM + ITM"
-"""Row of Table 4 that is the full model."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,8 @@ class Table:
     frequent: Mapping[str, Sequence[str]]
 
 
-def tables(rows: Sequence[Row], detector: str | None, tolerances: Mapping[str, float]) -> list[Table]:
-    """Every table of the paper.
+def tables(method: str, rows: Sequence[Row], detector: str | None, tolerances: Mapping[str, float]) -> list[Table]:
+    """Every table of the method's paper.
 
     Args:
         rows: results.csv. A number stands beside the paper's only if task, data set, split, stage, metric and number of
@@ -63,15 +60,16 @@ def tables(rows: Sequence[Row], detector: str | None, tolerances: Mapping[str, f
         tolerances: task (or rsum) -> points by which a reproduced number may fall short.
     """
     rows = seeds.fold(row for row in rows if row.variant == "full")
+    ours = (*published.own(method), *published.tables(method).get("same", ()))
     found = []
-    for table in published.tables()["tables"]:
+    for table in published.tables(method)["tables"]:
         columns, reasons, lines = table["columns"], {}, []
         for name, values in table["rows"].items():
-            own, prefix = _own(name)
+            own, prefix = name in ours, published.prefix(method, name)
             cells = []
             for column, value in zip(columns, values, strict=True):
                 row = _measured(rows, column, prefix) if own and value is not None else None
-                grade: Grade | None = None if row is None else _grade(detector)
+                grade: Grade | None = None if row is None else _grade(method, detector)
                 near = None if row is None or value is None else _near(row, value, tolerances)
                 cells.append(Cell(value, row, grade, near))
                 if own and row is None and value is not None:
@@ -82,11 +80,6 @@ def tables(rows: Sequence[Row], detector: str | None, tolerances: Mapping[str, f
     return found
 
 
-def _own(name: str) -> tuple[bool, str]:
-    """Is it a row of the method as this experiment ran it; and what its metrics' names begin with."""
-    return name in (*published.OURS["mvptr"], BASE), "Uni-" if name.endswith("-Uni") else ""
-
-
 def _measured(rows: Sequence[Row], column: Mapping[str, Any], prefix: str) -> Row | None:
     for row in rows:
         same = all(getattr(row, key) == column[key] for key in ("task", "dataset", "split", "stage", "n"))
@@ -95,12 +88,13 @@ def _measured(rows: Sequence[Row], column: Mapping[str, Any], prefix: str) -> Ro
     return None
 
 
-def _grade(detector: str | None) -> Grade:
-    return "same" if detector is not None and VINVL in detector.lower() else "protocol"
+def _grade(method: str, detector: str | None) -> Grade:
+    theirs = facts.of(method).detector
+    return "same" if theirs is None or (detector is not None and theirs in detector.lower()) else "protocol"
 
 
 def _near(row: Row, value: float, tolerances: Mapping[str, float]) -> bool:
-    return row.value >= value - tolerances["rsum" if row.metric.endswith("RSUM") else row.task]
+    return row.value >= value - tolerances.get("rsum" if row.metric.endswith("RSUM") else row.task, 0.0)
 
 
 def _reason(rows: Sequence[Row], column: Mapping[str, Any], prefix: str) -> str:

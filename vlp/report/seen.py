@@ -57,6 +57,8 @@ class Marks:
         return UNKNOWN if found is None else _share({match.evaluated for match in found}, images)
 
     def detector(self, task: str, split: str) -> str:
+        if self._experiment.region_store is None:
+            return "no"
         if self._leaks is None:
             return UNKNOWN
         images, regions = self._images(task, split), self._experiment.regions

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 def collect(
-    experiment: Experiment, tables: str | Path, quality: str | Path, regions: RegionStore | None = None
+    experiment: Experiment, tables: str | Path, quality: str | Path | None, regions: RegionStore | None = None
 ) -> dict[str, Any]:
     """Counts of the tables, phrases, vocabulary and regions; parts whose files are absent are None."""
     summary = Path(tables) / "summary.json"
     found = read_json(summary) if summary.exists() else {}
+    told = {} if quality is None else read_json(quality)
     mined, vocabulary = experiment.place("phrases/phrases.parquet"), experiment.place("vocabulary/phrases.json")
     return {
         "experiment": experiment.name,
@@ -26,12 +27,12 @@ def collect(
         "seed": experiment.seed,
         "tables": found.get("counts"),
         "coverage": found.get("coverage", []),
-        "skipped": [*found.get("skipped_counts", []), *_skipped_images(read_json(quality))],
+        "skipped": [*found.get("skipped_counts", []), *_skipped_images(told)],
         "phrases": phrases(mined, vocabulary, tables) if mined.exists() and vocabulary.exists() else None,
         "regions": None if regions is None else region_counts(regions),
         "images": {
             name.replace("_", " "): len(value) if isinstance(value, list) else value
-            for name, value in read_json(quality).items()
+            for name, value in told.items()
             if isinstance(value, int | float | list)
         },
     }

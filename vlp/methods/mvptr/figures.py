@@ -21,8 +21,8 @@ from vlp.methods.mvptr.model import Mvptr
 from vlp.methods.mvptr.reader import Collator
 from vlp.methods.mvptr.reading import read_from
 from vlp.methods.mvptr.steps import span_similarity
+from vlp.parts import drawn_by_hash
 from vlp.phrases.vocabulary import PhraseRecord, PhraseVocabulary
-from vlp.report.gallery import drawn_by_hash
 
 PAIRS = 3
 GROUNDED = 6

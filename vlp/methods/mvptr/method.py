@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from vlp.batching.inputs import Inputs
+from vlp.batching.inputs import Inputs, Paths
 from vlp.config import Experiment
 from vlp.methods import base
 from vlp.methods.mvptr import directory, reader, start
@@ -70,6 +70,11 @@ class Method(base.Method):
         cross_modal = bool({"mlm", "itm", "wpg"} & set(losses))
         asked = Alignment(inputs, settings.images, cross_modal=cross_modal, matching="itm" in losses)
         return Probe("alignment", partial(asked.measure, model), settings.every, asked.about) if asked.levels else None
+
+    def figures(self, experiment: Experiment, paths: Paths, model: Path) -> dict[str, Any]:
+        from vlp.methods.mvptr.figures import probe
+
+        return probe(experiment, paths, model)
 
     def cost(self, experiment: Experiment, machines: Machines, counts: Mapping[str, int]) -> Bill | None:
         from vlp.methods.mvptr.cost import bill

@@ -60,7 +60,7 @@ def test_rows_are_the_losses_of_the_config() -> None:
 
 
 def test_documentation_prints_the_table() -> None:
-    assert markdown() in (ROOT / "docs" / "equations.md").read_text(encoding="utf-8")
+    assert markdown() in (ROOT / "vlp/methods/mvptr/equations.md").read_text(encoding="utf-8")
 
 
 # -- views ------------------------------------------------------------------------------------------------------

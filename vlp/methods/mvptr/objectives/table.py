@@ -116,7 +116,7 @@ TABLE = (
 
 
 def markdown() -> str:
-    """The table as docs/equations.md prints it."""
+    """The table as `vlp/methods/mvptr/equations.md` prints it."""
     head = ("loss", "eq.", "stages", "words", "phrases", "tags", "regions", "samples", "states", "divided by", "trains")
     lines = [head, ("---",) * len(head)]
     for r in TABLE:

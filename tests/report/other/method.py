@@ -1,0 +1,1 @@
+"""Nothing of the report asks for a model."""
