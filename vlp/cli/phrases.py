@@ -234,7 +234,7 @@ def tables(
     from rich.console import Console
     from rich.table import Table
 
-    from vlp.config.methods import DEFAULT
+    from vlp.config.base import DEFAULT_METHOD
     from vlp.files import write_json
     from vlp.phrases import mine as mining
     from vlp.phrases import tables as statistics
@@ -248,7 +248,7 @@ def tables(
     with nullcontext() if e is None else track(e, rule="phrase_tables", inputs=inputs, outputs=outputs, params={}):
         found, valid = mining.read(phrases), read_any(vocabulary)
         fifth, eighth = statistics.table5(tables, found, valid), statistics.table8(tables, found, valid)
-        method = DEFAULT if e is None else e.model.method
+        method = DEFAULT_METHOD if e is None else e.model.method
         paper = statistics.printed(table(method, "5"), table(method, "8"))
         rows = statistics.beside_published(fifth, eighth, paper)
         if out is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vlp.cli.options import ConfigPath, Overrides, experiment
-from vlp.config.methods import DEFAULT
+from vlp.config.base import DEFAULT_METHOD
 
 app = typer.Typer()
 
@@ -149,7 +149,7 @@ def sweep(
 @app.command()
 def ledger(
     out: Annotated[Path, typer.Option(help="Markdown file to write: docs/divergences.md.")],
-    method: Annotated[str, typer.Option(help="Whose ledger: the name in `model.method`.")] = DEFAULT,
+    method: Annotated[str, typer.Option(help="Whose ledger: the name in `model.method`.")] = DEFAULT_METHOD,
 ) -> None:
     """Write a method's divergence ledger, where paper, released code and this code differ, from its data."""
     from vlp.files import write_text
