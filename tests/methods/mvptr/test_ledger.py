@@ -48,6 +48,10 @@ def test_the_command_writes_the_page(tmp_path: Path) -> None:
     out = tmp_path / "page.md"
     ran = CliRunner().invoke(cli.app, ["ledger", "--out", str(out)], catch_exceptions=False)
     assert ran.exit_code == 0 and out.read_text(encoding="utf-8") == ledger.markdown("mvptr")
+    other = tmp_path / "other.md"
+    named = ["ledger", "--method", "tests.report.other", "--out", str(other)]
+    ran = CliRunner().invoke(cli.app, named, catch_exceptions=False)
+    assert ran.exit_code == 0 and other.read_text(encoding="utf-8") == ledger.markdown("tests.report.other")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.point)
