@@ -1,4 +1,4 @@
-"""`vlp pretrain`: stage 1 and stage 2."""
+"""`vlp pretrain`: a stage of pre-training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VocabularyFolder = Annotated[Path, typer.Option(help="Folder with phrases.json a
 @app.command()
 def run(
     config: ConfigPath,
-    stage: Annotated[str, typer.Option(help="stage1 or stage2.")],
+    stage: Annotated[str, typer.Option(help="One of the method's.")],
     tables: Tables,
     corpus: CorpusFile,
     vocabulary: VocabularyFolder,
@@ -47,12 +47,11 @@ def run(
     from vlp.tracking import track
 
     e = experiment(config, overrides)
-    if stage not in ("stage1", "stage2"):
-        raise typer.BadParameter("stage1 or stage2", param_hint="--stage")
+    if stage not in e.stages:
+        there = ", ".join(e.stages)
+        raise typer.BadParameter(f"{stage!r} is no stage of the experiment; there are {there}", param_hint="--stage")
     paths = Paths(tables, corpus, regions, vocabulary, leaks)
-    options = getattr(e.pretraining, stage)
-    if options is None:
-        raise typer.BadParameter("the experiment has no stage 1", param_hint="--stage")
+    options = e.stages[stage]
     inputs = {"corpus": corpus, "vocabulary": vocabulary} | ({"init": init} if init else {})
     inputs |= {"regions": regions} if regions else {}
     inputs |= {"detector": detector} if detector else {}

@@ -93,7 +93,7 @@ def _locked(folder: Path, command: list[str]) -> int:
 
 def _tell(plan: Plan, machines: Machines) -> None:
     from vlp.sweep import cost
-    from vlp.sweep.plan import KINDS, made
+    from vlp.sweep.plan import made
 
     s = plan.sweep
     print(f"{s.name}: {len(plan.runs)} rows x {len(s.seeds)} seeds of {s.base}, in {plan.folder}")
@@ -104,7 +104,7 @@ def _tell(plan: Plan, machines: Machines) -> None:
         print(f"  {rows[0]}" + "".join(f"   = {other}" for other in rows[1:]))
     print(f"\n{'':10}{'to make':>9}{'there':>7}{'shared':>8}{'without sharing':>17}")
     wanted = len(plan.runs) * len(s.seeds)
-    for kind in KINDS:
+    for kind in plan.kinds:
         nodes = plan.of(kind)
         there = sum(made(n) for n in nodes)
         uses = sum(len(n.users) for n in nodes)

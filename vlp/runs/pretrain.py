@@ -78,7 +78,7 @@ def pretrain(
     model = method.load(init) if init is not None else method.new_model(inputs)
     work = method.stage(stage, model, inputs)
     # Streams of the stages differ, or the second would see the first one's masks and order again.
-    seed = e.seed * 1000 + stream(e, stage)
+    seed = e.seed * 1000 + e.stage(stage).stream
     source = CaptionPairs(work.reader, inputs.excluded)
     start = directory.digest(init) if init is not None else e.model.model_dump_json()
     fingerprint = inputs.fingerprint(stage, o.decides(), method.decides(e), seed, start, sorted(inputs.excluded))
@@ -89,8 +89,3 @@ def pretrain(
     detector = detector or (carried.of(init) if init else None)
     finish(model, out, run_dir, inputs, lineage, dict(work.said), detector, Seen(PRETRAINING, images, init))
     return result
-
-
-def stream(experiment: Experiment, stage: str) -> int:
-    """Number of a stage's random stream: its place among the method's stages, from 1."""
-    return 1 + list(type(experiment.pretraining).model_fields).index(stage)

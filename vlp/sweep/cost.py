@@ -47,7 +47,7 @@ def _training(node: Node, machines: Machines) -> tuple[float, float, bool]:
 
 
 def _own(node: Node, name: str) -> bool:
-    return name == node.kind if node.kind != "run" else name not in ("stage1", "stage2")
+    return name == node.kind if node.kind != "run" else name not in node.experiment.stages
 
 
 def counts(node: Node) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """What a sweep will run: every experiment taken apart into what others share with it.
 
-Data, stage 1 and stage 2 are experiments of their own, named by the digest of all that they depend on; a run reuses
+Data and each stage are experiments of their own, named by the digest of all that they depend on; a run reuses
 them. So equal work has one folder, whichever rows and seeds need it, and rows that are added later find it.
 """
 
@@ -23,15 +23,24 @@ from vlp.errors import InputError
 from vlp.files import write_text
 from vlp.tracking.run import flatten
 
-KINDS = ("data", "stage1", "stage2", "run")
 _LOCAL = {"name", "results", "tracking", "sources", "reuse", "launch"}
-_LATER = {
-    "data": {"seed", "model", "masking", "lengths", "pretraining", "tasks"},
-    "stage1": {"tasks"},
-    "stage2": {"tasks"},
-    "run": set(),
-}
-"""Parts of an experiment that the work of a kind does not depend on."""
+_AFTER_DATA = {"seed", "model", "masking", "lengths", "pretraining", "tasks"}
+"""Parts of an experiment that its data do not depend on."""
+
+
+def kinds(e: Experiment) -> list[str]:
+    """What an experiment is taken apart into, in order."""
+    return ["data", *e.stages, "run"]
+
+
+def _later(kind: str, e: Experiment) -> set[str]:
+    """Key paths that the work of a kind does not depend on; `pretraining.STAGE` of the stages after it."""
+    if kind == "run":
+        return set()
+    if kind == "data":
+        return _AFTER_DATA
+    stages = list(e.stages)
+    return {"tasks", *(f"pretraining.{stage}" for stage in stages[stages.index(kind) + 1 :])}
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,11 @@ class Plan:
     nodes: list[Node]
     runs: dict[str, dict[int, str]]
     """Row -> seed -> name of the run's node; equal rows share it."""
+
+    @property
+    def kinds(self) -> list[str]:
+        """Of the nodes, in order."""
+        return list(dict.fromkeys(n.kind for n in self.nodes))
 
     def of(self, kind: str) -> list[Node]:
         return [n for n in self.nodes if n.kind == kind]
@@ -103,7 +117,11 @@ def make(sweep: Sweep, overrides: list[str], results: Path | None = None, array:
         for seed in sweep.seeds:
             last = _run(sweep, base, seed, folder, array, nodes, f"{row}, seed {seed}", keys)
             runs.setdefault(row, {})[seed] = last
-    return Plan(sweep, folder, sorted(nodes.values(), key=lambda n: KINDS.index(n.kind)), runs)
+    return Plan(sweep, folder, sorted(nodes.values(), key=_place), runs)
+
+
+def _place(node: Node) -> tuple[bool, int]:
+    return node.kind == "run", kinds(node.experiment).index(node.kind)
 
 
 def _run(
@@ -117,24 +135,25 @@ def _run(
     keys: Sequence[str],
 ) -> str:
     """Add the nodes of one run; returns the run's."""
-    reuse: dict[str, Path] = {}
+    reuse: dict[str, Any] = {}
     name = ""
-    for kind in KINDS:
-        if kind == "stage1" and base.pretraining.stage1 is None:
-            continue
+    for kind in kinds(base):
         e = base if kind == "data" else base.model_copy(update={"seed": seed})
         name = f"{kind}-{key(kind, e)}"
         if name not in nodes:
             varied = {"row": user.rpartition(", ")[0], **{k: _value(kind, e, k) for k in keys}}
             nodes[name] = Node(kind, name, _placed(e, sweep, name, folder, reuse, array, varied))
         nodes[name].users.append(user)
-        reuse = {**reuse, kind: folder / name}
+        if kind == "data":
+            reuse = {"data": folder / name, "stages": {}}
+        else:
+            reuse = {**reuse, "stages": {**reuse["stages"], kind: folder / name}}
     return name
 
 
 def _value(kind: str, e: Experiment, path: str) -> str:
     """The value of a key in work of this kind; `any` where the work does not depend on it."""
-    if path.split(".")[0] in _LATER[kind] or (kind == "stage1" and path.startswith("pretraining.stage2")):
+    if any(f"{path}.".startswith(f"{later}.") for later in _later(kind, e)):
         return "any"
     value: Any = e.model_dump(mode="json")
     for part in path.split("."):
@@ -144,10 +163,11 @@ def _value(kind: str, e: Experiment, path: str) -> str:
 
 def key(kind: str, e: Experiment) -> str:
     """Digest of all settings that the work of this kind, and of those before it, depends on."""
-    value = e.model_dump(mode="json", exclude=_LOCAL | _LATER[kind])
-    if kind == "stage1":
-        value["pretraining"].pop("stage2")
-    if kind in ("stage1", "stage2", "run"):
+    later = _later(kind, e)
+    value = e.model_dump(mode="json", exclude=_LOCAL | later)
+    for stage in (key.removeprefix("pretraining.") for key in later if key.startswith("pretraining.")):
+        value["pretraining"].pop(stage)
+    if kind != "data":
         # The number of processes and threads decides the last bits; where they run does not.
         parts = [e.launch.pretraining, *([e.launch.finetuning] if kind == "run" else [])]
         value["processes"] = [(r.nodes, r.tasks_per_node, r.threads) for r in parts]
@@ -159,7 +179,7 @@ def _placed(
     sweep: Sweep,
     name: str,
     folder: Path,
-    reuse: dict[str, Path],
+    reuse: dict[str, Any],
     array: bool,
     varied: dict[str, str],
 ) -> Experiment:
@@ -189,9 +209,8 @@ def _placed(
 
 def made(node: Node) -> bool:
     """Whether the last file of its work is there. The workflow decides for itself what has to be made again."""
-    last = {"data": "corpus/corpus.h5", "stage1": "models/stage1", "stage2": "models/stage2", "run": "results.csv"}
-    path = node.experiment.folder / last[node.kind]
-    return (path / "model.safetensors" if "models" in last[node.kind] else path).exists()
+    last = {"data": "corpus/corpus.h5", "run": "results.csv"}
+    return (node.experiment.folder / last.get(node.kind, f"models/{node.kind}/model.safetensors")).exists()
 
 
 def shared(nodes: Iterable[Node]) -> list[Node]:

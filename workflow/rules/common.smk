@@ -45,9 +45,17 @@ def at(path):
     return str(EXPERIMENT.place(path))
 
 
+# What a method does not read is made by no rule and named by no command.
+NEEDS = EXPERIMENT.needs
 # What reads regions watches one file: the store, or the manifest where the store is the folder of its shards.
-STORE = str(EXPERIMENT.region_store)
+STORE = str(EXPERIMENT.region_store) if "regions" in NEEDS else ""
 WATCHED_STORE = STORE if STORE.endswith(".h5") else f"{STORE}/{STORE_MANIFEST}"
+REGIONS_READ = [WATCHED_STORE] if STORE else []
+REGIONS_OPTION = f"--regions {STORE}" if STORE else ""
+PHRASES_READ = [at("phrases/phrases.parquet")] if "phrases" in NEEDS else []
+PHRASES_OPTION = "".join(f"--phrases {path}" for path in PHRASES_READ)
+VOCABULARY = [at("vocabulary/phrases.json")] if PHRASES_READ else []
+VOCABULARY += [at("vocabulary/tokenizer/tokenizer.json")]
 
 
 def region_store(wildcards, input):
@@ -164,11 +172,9 @@ def caption_shards(wildcards):
     ]
 
 
-# What the tasks start from: the model of stage 2, or one made elsewhere.
+# What the tasks start from: the model of the last stage, or one made elsewhere.
 STARTED = EXPERIMENT.start_from is not None
-PRETRAINED = (
-    str(EXPERIMENT.start_from / MODEL) if STARTED else at(f"models/stage2/{MODEL}")
-)
+PRETRAINED = str(EXPERIMENT.pretrained_model / MODEL)
 
 
 def model_of(wildcards):

@@ -1,6 +1,11 @@
 # Raw data to tables.
 import re
 
+TEXT_TABLES = [
+    at(f"tables/{t}.parquet")
+    for t in ("captions", "questions", "entailment", "phrase_boxes", "referring")
+]
+
 if EXPERIMENT.data.generator is not None:
 
     rule shapes:

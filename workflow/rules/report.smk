@@ -5,7 +5,9 @@ NAMES = [
     for variant in VARIANTS[task]
     for seed in EXPERIMENT.seeds_of(task)
 ]
-NAMES += [(task, f"{task}.pretrained") for task in TASKS if task == "grounding"]
+NAMES += [
+    (task, f"{task}.pretrained") for task in TASKS if task in EXPERIMENT.zero_shot
+]
 PREDICTIONS = [
     at(f"predictions/{name}.{split}.parquet")
     for task, name in NAMES
@@ -14,7 +16,8 @@ PREDICTIONS = [
 
 
 # What grounding can reach at best with these regions is known before anything is trained.
-BOUNDS = [at("bounds.csv")] if "grounding" in TASKS else []
+BOUNDS = [at("bounds.csv")] if STORE and "grounding" in TASKS else []
+QUALITY = [at("regions/quality.json")] if STORE else []
 
 if BOUNDS:
 
@@ -44,8 +47,8 @@ rule results:
         expand(at("tables/{table}.parquet"), table=TABLES),
         images=at("tables/images.parquet"),
         leaks=LEAKS,
-        regions=WATCHED_STORE,
-        quality=at("regions/quality.json"),
+        regions=REGIONS_READ,
+        quality=QUALITY,
         bounds=BOUNDS,
         server=[p for p in [at("server.json")] if Path(p).exists()],
     output:
@@ -60,42 +63,47 @@ rule results:
         **CALL,
         part=part("tasks", "seed"),
         predictions=subpath(input[0], parent=True),
-        store=region_store,
+        regions=" ".join([REGIONS_OPTION, *(f"--quality {path}" for path in QUALITY)]),
         models=at("models"),
         tables=subpath(input.images, parent=True),
         leaks=lambda wildcards, input: Path(input.leaks[0]).parent,
         bounds=" ".join(f"--bounds {path}" for path in BOUNDS),
     shell:
-        "{params.vlp} report results --config {params.config} --predictions {params.predictions} --quality {input.quality} "
-        "--models {params.models} --tables {params.tables} --regions {params.store} --leaks {params.leaks} --out {output.results} "
+        "{params.vlp} report results --config {params.config} --predictions {params.predictions} {params.regions} "
+        "--models {params.models} --tables {params.tables} --leaks {params.leaks} --out {output.results} "
         "--costs {output.costs} --statistics {output.statistics} {params.bounds} > {log} 2>&1"
 
 
-rule probe:
-    input:
-        at("corpus/corpus.h5"),
-        WATCHED_STORE,
-        at("vocabulary/phrases.json"),
-        expand(at("tables/{table}.parquet"), table=TABLES),
-        model=PRETRAINED,
-    output:
-        at("figures.json"),
-    log:
-        at("logs/probe.log"),
-    conda:
-        "../../envs/vlp.yaml"
-    params:
-        **CALL,
-        inputs=INPUTS,
-        part=part("lengths"),
-        model=subpath(input.model, parent=True),
-    shell:
-        "{params.vlp} report probe --config {params.config} {params.inputs} --model {params.model} --out {output} > {log} 2>&1"
+# Figures that a method draws of its own.
+FIGURES = [at("figures.json")] if STORE else []
+
+if FIGURES:
+
+    rule probe:
+        input:
+            at("corpus/corpus.h5"),
+            REGIONS_READ,
+            VOCABULARY[0],
+            expand(at("tables/{table}.parquet"), table=TABLES),
+            model=PRETRAINED,
+        output:
+            FIGURES,
+        log:
+            at("logs/probe.log"),
+        conda:
+            "../../envs/vlp.yaml"
+        params:
+            **CALL,
+            inputs=INPUTS,
+            part=part(*(["lengths"] if "lengths" in SETTINGS else [])),
+            model=subpath(input.model, parent=True),
+        shell:
+            "{params.vlp} report probe --config {params.config} {params.inputs} --model {params.model} --out {output} > {log} 2>&1"
 
 
 rule report:
     input:
-        at("figures.json"),
+        FIGURES,
         results=at("results.csv"),
         costs=at("costs.csv"),
         statistics=at("statistics.json"),

@@ -2,8 +2,8 @@
 rule finetune:
     input:
         at("corpus/corpus.h5"),
-        WATCHED_STORE,
-        at("vocabulary/phrases.json"),
+        REGIONS_READ,
+        VOCABULARY[0],
         LEAKS,
         expand(at("tables/{table}.parquet"), table=TABLES),
         init=PRETRAINED,
@@ -32,7 +32,7 @@ rule finetune:
 rule predict:
     input:
         at("corpus/corpus.h5"),
-        WATCHED_STORE,
+        REGIONS_READ,
         LEAKS,
         expand(at("tables/{table}.parquet"), table=TABLES),
         model=model_of,
