@@ -21,6 +21,7 @@ from vlp.config.tasks import known
 from vlp.data.readers import named_files
 from vlp.errors import ConfigError, VlpError
 from vlp.files import STORE_MANIFEST, write_text
+from vlp.methods import facts
 
 if not config:
     raise WorkflowError("Name an experiment: --configfile configs/demo.yaml")

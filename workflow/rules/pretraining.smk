@@ -9,7 +9,7 @@ WATCHED = f"{INPUTS} --leaks {at('leaks')}"
 # A stage depends on all that is set but for what comes before it as files, what comes after it, where things stand, and
 # what is only looked at on the way.
 OTHERS = "name results data regions phrases vocabulary tasks report launch tracking reuse sources start_from pretraining"
-OF_STAGES = [*(facts.name for facts in EXPERIMENT.stage_facts), "alignment"]
+OF_STAGES = [*(stage.name for stage in EXPERIMENT.stage_facts), "alignment"]
 PRETRAINING_PARTS = [name for name in SETTINGS if name not in OTHERS.split()]
 PRETRAINING_PARTS += [
     f"pretraining.{name}" for name in SETTINGS["pretraining"] if name not in OF_STAGES

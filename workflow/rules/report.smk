@@ -75,7 +75,7 @@ rule results:
 
 
 # Figures that a method draws of its own.
-FIGURES = [at("figures.json")] if STORE else []
+FIGURES = [at("figures.json")] if facts.of(EXPERIMENT.model.method).figures else []
 
 if FIGURES:
 

@@ -10,8 +10,8 @@ class Grounding(Task):
 FACTS = Facts(
     name="grounding",
     title="Phrase grounding",
-    explained="A phrase is right if the chosen region's IoU with a true box is greater than 0.5. Chance is a random "
-    "region of the image; blind is the best way to choose a box without the phrase; upper bound: some region is right. "
+    explained="A phrase is right if its box's IoU with a true one is greater than 0.5. Blind is the best way to choose "
+    "a box without the phrase; of boxes that are chosen among many, chance is a random one, upper bound: some is right. "
     "By layer and reading: the states that a phrase is read from; the one that is best on val gives the accuracy.",
     config=Grounding,
     table="phrase_boxes",

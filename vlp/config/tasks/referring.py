@@ -10,7 +10,8 @@ class Referring(Task):
 FACTS = Facts(
     name="referring",
     title="Referring expressions",
-    explained="Right if the chosen region's IoU with the box is at least 0.5. Chance is a random region.",
+    explained="Right if the box's IoU with the true one is at least 0.5. Of boxes that are chosen among many, chance is "
+    "a random one.",
     config=Referring,
     table="referring",
     texts="referring",
