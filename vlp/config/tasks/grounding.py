@@ -11,7 +11,7 @@ FACTS = Facts(
     name="grounding",
     title="Phrase grounding",
     explained="A phrase is right if its box's IoU with a true one is greater than 0.5. Blind is the best way to choose "
-    "a box without the phrase; of boxes that are chosen among many, chance is a random one, upper bound: some is right. "
+    "a box without the phrase; of boxes chosen among many, chance is a random one, upper bound: some is right. "
     "By layer and reading: the states that a phrase is read from; the one that is best on val gives the accuracy.",
     config=Grounding,
     table="phrase_boxes",

@@ -10,7 +10,7 @@ class Referring(Task):
 FACTS = Facts(
     name="referring",
     title="Referring expressions",
-    explained="Right if the box's IoU with the true one is at least 0.5. Of boxes that are chosen among many, chance is "
+    explained="Right if the box's IoU with the true one is at least 0.5. Of boxes chosen among many, chance is "
     "a random one.",
     config=Referring,
     table="referring",
