@@ -211,8 +211,6 @@ KNOWN_CIRCLES: list[list[str]] = [
 ]
 KNOWN_WORDS: set[str] = {
     "vlp/cli/models.py",
-    "vlp/cli/pretrain.py",
-    "vlp/cli/region_results.py",
     "vlp/config/provenance.py",
     "vlp/infer/answer.py",
     "vlp/infer/predictor.py",

@@ -126,7 +126,7 @@ def _named(console: Console, e: Experiment) -> list[str]:
     from vlp.doctor.files import broken
     from vlp.errors import InputError
 
-    given = [Path(p) for p in (e.vocabulary.tokenizer, e.model.init_from) if p and not p.startswith("package:")]
+    given = [Path(p) for p in e.starts if not p.startswith("package:")]
     bad = [str(path) for path in given if not path.exists()]
     files: list[Path] = []
     if e.data.generator is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlp.cli.options import ConfigPath, Overrides, experiment
+from vlp.cli.options import ConfigPath, Overrides, experiment, with_phrases
 
 if TYPE_CHECKING:
     from vlp.phrases.mine import MiningCounts
@@ -38,7 +38,7 @@ def mine(
     from vlp.phrases.backends import version
     from vlp.tracking import track
 
-    e = experiment(config, overrides)
+    e = with_phrases(config, overrides)
     part = parse_shard(shard) if shard else (1, 1)
     rule = "phrases" if shard is None else f"phrases-shard.{part[0]}-of-{part[1]}"
     params = {"phrases": e.phrases.model_dump(mode="json"), "parser": version(e.phrases.parser)}
@@ -86,7 +86,7 @@ def merge(
     from vlp.tracking import track
     from vlp.tracking.digests import Merged
 
-    e, began = experiment(config, overrides), time.monotonic()
+    e, began = with_phrases(config, overrides), time.monotonic()
     inputs = {path.stem: Merged(path) for path in shards}
     with track(e, rule="phrases", inputs=inputs, outputs={"phrases": out}, tags={"stage": "phrases"}) as run:
         counts = mining.write(out, mining.joined(shards), version(e.phrases.parser))

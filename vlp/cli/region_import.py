@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vlp.cli.options import Overrides, experiment
+from vlp.cli.options import Overrides, with_regions
 from vlp.cli.region_results import add_truth, print_quality, record, tell_skipped
 from vlp.cli.region_stores import Out
 
@@ -90,7 +90,7 @@ def _import_experiment(config: Path, overrides: list[str], tables: Path, out: Pa
     from vlp.regions.vinvl_tsv import import_sets
     from vlp.tracking import track
 
-    chosen = experiment(config, overrides)
+    chosen = with_regions(config, overrides)
     folders = chosen.tsv_folders
     if not folders:
         raise ConfigError(f"{config}: regions.tsv: name the folder with features.tsv and predictions.tsv")

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vlp.config import Experiment
+    from vlp.config.regions import WithRegions
     from vlp.regions.extract import Extraction
     from vlp.tracking.run import Run
 
 
-def add_truth(chosen: Experiment, store: Path, tables: Path, whole: bool = True) -> None:
+def add_truth(chosen: WithRegions, store: Path, tables: Path, whole: bool = True) -> None:
     """Ground-truth tags of the train images go into the store where pre-training asks for them and it has none."""
     from vlp.regions.annotate import annotate_train
     from vlp.regions.store import RegionStore
 
-    if chosen.pretraining.tag_source == "ground_truth" and not RegionStore(store).has_truth:
+    if chosen.ground_truth_tags and not RegionStore(store).has_truth:
         annotate_train(store, tables, store, whole)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vlp.cli.options import ConfigPath, Overrides, experiment
+from vlp.cli.options import ConfigPath, Overrides, with_regions
 
 app = typer.Typer()
 
@@ -138,7 +138,7 @@ def bound(
     from vlp.report.results import write
     from vlp.tracking import track
 
-    chosen = experiment(config, overrides)
+    chosen = with_regions(config, overrides)
     inputs = {"store": store, "phrase_boxes": table_path(tables, "phrase_boxes")}
     with track(chosen, rule="bound", inputs=inputs, outputs={"bounds": out}, tags={"stage": "regions"}) as run:
         found = upper_bounds(chosen, RegionStore(store), tables)

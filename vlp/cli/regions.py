@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vlp.cli import region_import, region_stores
-from vlp.cli.options import ConfigPath, Overrides, experiment
+from vlp.cli.options import ConfigPath, Overrides, with_regions
 from vlp.cli.region_results import add_truth, print_quality, record, tell_result, tell_skipped
 from vlp.cli.region_stores import Tables
 
 if TYPE_CHECKING:
-    from vlp.config import Experiment
-    from vlp.config.regions import Regions, Selection
+    from vlp.config.regions import Regions, Selection, WithRegions
     from vlp.regions.extract import Extraction
 
 app = typer.Typer()
@@ -42,7 +41,7 @@ def train(
     from vlp.tracking import track
     from vlp.tracking.digests import Part
 
-    chosen = experiment(config, overrides)
+    chosen = with_regions(config, overrides)
     dials, threads = chosen.regions.detector, chosen.launch.cpu_threads
     inputs: dict[str, Path | Part] = {name: table_path(tables, name) for name in ("images", "objects")}
     outputs = {"detector": out, "facts": out.with_suffix(".json")}
@@ -110,7 +109,7 @@ def extract(
             return
         if config is None or tables is None or quality is None:
             raise ConfigError("give --images DIR, or --config, --tables and --quality")
-        chosen = experiment(config, overrides)
+        chosen = with_regions(config, overrides)
         merged = Extraction.model_validate(chosen.regions.extraction.model_dump() | given)
         settings = chosen.regions.model_copy(update={"extraction": merged})
         settings = Regions.model_validate(settings.model_dump() | bad)
@@ -153,7 +152,7 @@ def _extract_folder(
 
 
 def _extract_tables(
-    chosen: Experiment,
+    chosen: WithRegions,
     settings: Regions,
     tables: Path,
     out: Path,
@@ -292,7 +291,7 @@ def merge(
         return
     if tables is None or quality is None:
         raise ConfigError("--config: give --tables and --quality too")
-    chosen = experiment(config, overrides)
+    chosen = with_regions(config, overrides)
     inputs: dict[str, Path | Merged] = {path.stem: path if keep else Merged(path) for path in files}
     inputs |= {f"{path.stem}.record": path.with_suffix(".json") for path in files}
     inputs |= {k: table_path(tables, k) for k in ("images", "objects")}

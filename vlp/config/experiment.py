@@ -128,6 +128,11 @@ class Experiment(Part):
         """The model directory that the tasks start from."""
         return self.start_from or self.place(f"models/{list(self.stages)[-1]}")
 
+    @property
+    def starts(self) -> list[str]:
+        """Directories, or `package:NAME`, that word pieces and weights are taken from."""
+        return [self.vocabulary.tokenizer] if self.vocabulary.tokenizer else []
+
     def seeds_of(self, task: str) -> list[int]:
         """Those that a task is fine-tuned with."""
         settings = getattr(self.tasks, task)

@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field
 
 from vlp.config.base import Part
+from vlp.config.regions import WithRegions
 
 if TYPE_CHECKING:
     from vlp.config import Experiment
@@ -76,13 +77,15 @@ def wanted(experiment: Experiment) -> dict[str, list[tuple[str, Path]]]:
     found: dict[str, list[tuple[str, Path]]] = {}
     if experiment.data.generator is not None:
         return found
-    regions = experiment.regions
     for place in places(experiment):
         keys = [*TEXT_KEYS, "questions", "entailment", "phrase_boxes", "objects", "labels", "referring"]
         formats = {s.format for key in keys if (s := getattr(place.settings, key)) is not None}
         for name, source in sources().items():
             if place.name in source.sets or formats & set(source.formats):
                 found.setdefault(name, []).append((place.name, place.root))
+    if not isinstance(experiment, WithRegions):
+        return found
+    regions = experiment.regions
     if regions.source == "vinvl_tsv" and regions.tsv is not None:
         sets = [place.name for place in places(experiment)]
         folders = [(s, regions.tsv / s) for s in sets] if len(sets) > 1 else [(sets[0], regions.tsv)]

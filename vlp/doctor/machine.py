@@ -103,7 +103,7 @@ def _java() -> Fact:
 
 
 def _parser(experiment: Experiment | None) -> list[Fact]:
-    if experiment is None:
+    if experiment is None or "phrases" not in experiment.needs:
         return []
     from vlp.errors import VlpError
     from vlp.phrases.parser import model_name

@@ -160,6 +160,10 @@ class Experiment(WithRegions, WithPhrases):
     reuse: Reuse = Field(default=Reuse(), json_schema_extra=stated("local"))
 
     @property
+    def starts(self) -> list[str]:
+        return super().starts + ([self.model.init_from] if self.model.init_from else [])
+
+    @property
     def ground_truth_tags(self) -> bool:
         return self.pretraining.tag_source == "ground_truth"
 
