@@ -216,6 +216,4 @@ KNOWN_WORDS: set[str] = {
     "vlp/infer/predictor.py",
     "vlp/infer/search.py",
     "vlp/infer/text.py",
-    "vlp/sweep/cost.py",
-    "vlp/sweep/plan.py",
 }

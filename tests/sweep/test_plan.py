@@ -121,6 +121,24 @@ def test_a_grid_makes_every_combination_a_row(tmp_path: Path) -> None:
     assert rows["a"]["seed"] == 3
 
 
+def test_a_row_of_another_file_is_no_row_of_the_base(tmp_path: Path) -> None:
+    """The method of that file, its stages; what all rows share is laid over it too."""
+    stage = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
+    data = {"name": "d", "generator": {}, "captions": {"format": "karpathy"}}
+    other = {"name": "o", "data": data, "model": {"method": "tests.report.other"}, "pretraining": {"only": stage}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(other | {"tasks": {"retrieval": {"optimisation": stage}}}))
+    rows = {"a": {}, "b": {"extends": "other.yaml", "pretraining": {"only": {"epochs": 2}}}}
+    sweep = load(sweep_file(tmp_path, rows=rows, common={"tasks": {"vqa": None}}))
+    plan = plans.make(sweep, [f"results={tmp_path}"])
+    assert (plan.kinds[0], plan.kinds[-1], set(plan.kinds[1:-1])) == ("data", "run", {"stage1", "stage2", "only"})
+    own, other = ({n.name: n for n in plan.nodes}[plan.runs[row][1]].experiment for row in ("a", "b"))
+    assert (own.model.method, other.model.method) == ("mvptr", "tests.report.other")
+    assert other.pretraining.only.epochs == 2 and list(other.reuse.stages) == ["only"]
+    assert own.tasks.vqa is None and other.tasks.vqa is None
+    assert own.tracking.varied["model.method"] == "mvptr"
+    assert plans.read(plan.write()).runs == plan.runs
+
+
 @pytest.mark.parametrize(
     "value, told",
     [

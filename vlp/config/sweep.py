@@ -14,6 +14,7 @@ from vlp.config.base import Part
 from vlp.config.load import lay, parse_override, read_yaml
 from vlp.errors import ConfigError, InputError
 
+EXTENDS = "extends"
 SUM = "="
 """A value `= model.text_layers + model.multimodal_layers` is the sum of these values of the base."""
 
@@ -29,7 +30,8 @@ class Sweep(Part):
     common: dict[str, Any] = {}
     """Overrides of every row."""
     rows: dict[str, dict[str, Any]] = {}
-    """Name -> overrides."""
+    """Name -> overrides. A row that `extends: FILE`, relative to this file, is of that experiment in place of the base:
+    so a sweep goes across methods."""
     grid: dict[str, list[Any]] = {}
     """Key path -> values: every combination is a row, after those of `rows`."""
     published: dict[str, dict[str, float]] = {}
@@ -74,22 +76,33 @@ def load(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
     except ValidationError as error:
         lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ConfigError("\n".join(lines)) from error
+    sweep = sweep.model_copy(update={"rows": _beside(sweep.rows, path.parent)})
     if "base" in (changes or {}) and (changes or {})["base"] is not None:
         return sweep
     return sweep.model_copy(update={"base": path.parent / sweep.base})
+
+
+def _beside(rows: Mapping[str, dict[str, Any]], folder: Path) -> dict[str, dict[str, Any]]:
+    """The rows with the files that they extend in `folder`."""
+    return {
+        name: over | {EXTENDS: str(folder / over[EXTENDS])} if EXTENDS in over else over for name, over in rows.items()
+    }
 
 
 def resolved(sweep: Sweep, overrides: list[str]) -> dict[str, dict[str, Any]]:
     """Row -> the whole, not yet validated, experiment without a seed.
 
     Raises:
-        ConfigError: a sum names what is no number of the base.
+        ConfigError: a sum names what is no number of the base, or a file is not there.
     """
-    base = read_yaml(sweep.base)
-    for override in overrides:
-        base = lay(base, parse_override(override))
-    base = lay(base, sweep.common)
-    return {name: lay(base, _summed(over, base, name)) for name, over in sweep.combined().items()}
+    found = {}
+    for name, over in sweep.combined().items():
+        base = read_yaml(over.get(EXTENDS, sweep.base))
+        for override in overrides:
+            base = lay(base, parse_override(override))
+        base = lay(base, sweep.common)
+        found[name] = lay(base, _summed({k: v for k, v in over.items() if k != EXTENDS}, base, name))
+    return found
 
 
 def _summed(value: Any, base: Mapping[str, Any], row: str) -> Any:

@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from vlp.config import Experiment, build
-from vlp.config.sweep import Sweep, resolved
+from vlp.config.sweep import EXTENDS, Sweep, resolved
 from vlp.errors import InputError
 from vlp.files import write_text
 from vlp.tracking.run import flatten
@@ -107,7 +107,8 @@ def make(sweep: Sweep, overrides: list[str], results: Path | None = None, array:
         ConfigError: a row is no valid experiment; the message names the row.
     """
     rows = resolved(sweep, overrides)
-    keys = sorted({key for changes in sweep.combined().values() for key in flatten(changes)})
+    keys = {key for changes in sweep.combined().values() for key in flatten(changes)}
+    keys = sorted((keys - {EXTENDS}) | ({"model.method"} if EXTENDS in keys else set()))
     nodes: dict[str, Node] = {}
     runs: dict[str, dict[int, str]] = {}
     folder = Path()
