@@ -13,8 +13,8 @@ from tests.infer.lab import LAYER, TEXTS, Lab
 from vlp.batching.inputs import Inputs
 from vlp.errors import InputError
 from vlp.files import read_json
+from vlp.images.pictures import open_picture
 from vlp.infer import Predictor
-from vlp.infer.image import open_picture
 from vlp.methods.mvptr import directory
 from vlp.methods.mvptr.reading import Reading
 from vlp.tasks import make
@@ -25,9 +25,9 @@ MASKED = "a red [MASK] above a blue disc"
 
 def test_input_is_the_masked_text_with_masked_concepts(lab: Lab, predictor: Predictor) -> None:
     """(square, red) and (square, above, disc) hold the masked word: [MASK] stands in their places too."""
-    known = {r.parts: r.id for r in predictor._phrases.records}
-    words = predictor.tokenizer.convert_tokens_to_ids(["[CLS]", "a", "red", "[MASK]", "above", "a", "blue", "disc"])
-    mask, sep = predictor.tokenizer.convert_tokens_to_ids(["[MASK]", "[SEP]"])
+    known = {r.parts: r.id for r in predictor.own._phrases.records}
+    words = predictor.own.tokenizer.convert_tokens_to_ids(["[CLS]", "a", "red", "[MASK]", "above", "a", "blue", "disc"])
+    mask, sep = predictor.own.tokenizer.convert_tokens_to_ids(["[MASK]", "[SEP]"])
     batch = predictor.batch(lab.image()[1], MASKED)
     assert batch.text_ids_BL[0].tolist() == [*words, mask, mask, known["disc", "blue"], sep]
 
@@ -44,7 +44,7 @@ def test_filled_masks_and_scores_are_the_models_own(lab: Lab, predictor: Predict
     best = np.argsort(-p, kind="stable")[:4]
     (filled,) = answer.words
     assert filled.start == MASKED.index("[MASK]")
-    assert [w for w, _ in filled.candidates] == predictor.tokenizer.convert_ids_to_tokens(best.tolist())
+    assert [w for w, _ in filled.candidates] == predictor.own.tokenizer.convert_ids_to_tokens(best.tolist())
     np.testing.assert_allclose([q for _, q in filled.candidates], p[best], rtol=1e-5)
     assert answer.match == pytest.approx(match, rel=1e-5)
     assert answer.cosine == pytest.approx(float(torch.nn.functional.cosine_similarity(text, visual)[0]), rel=1e-5)
@@ -62,7 +62,7 @@ def test_boxes_are_those_of_the_task(lab: Lab, name: str) -> None:
     """Every test caption, from raw pixels, against the task's predictions from corpus and store."""
     predictor = Predictor.from_pretrained(lab.model(name))
     reading = Reading(1, "concepts") if name == "stage2" else Reading(LAYER, "tokens")
-    assert predictor.reading == reading
+    assert predictor.own.reading == reading
     task = make("grounding", Inputs(lab.experiment, lab.paths), "full")
     assert isinstance(task, Grounding)
     table = task.predict_with(directory.load(lab.model(name)).eval(), "test", [reading]).to_pylist()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from vlp.methods.mvptr.config import Lengths
+from vlp.config.base import DEFAULT_METHOD
 
 app = typer.Typer()
 
+Method = Annotated[str, typer.Option(help="Whose checkpoint it is.")]
 Kind = Annotated[str, typer.Option(help="pretraining, retrieval, vqa, entailment or referring.")]
 
 
@@ -21,17 +22,23 @@ def import_(
     id2phrase: Annotated[
         Path | None, typer.Option(help="The authors' phrase file; without it texts have no phrases.")
     ] = None,
-    words: Annotated[int, typer.Option(help="Cap of word pieces, [CLS] and [SEP] counted in.")] = Lengths().words,
-    phrases: Annotated[int, typer.Option(help="Cap of phrases.")] = Lengths().phrases,
-    regions: Annotated[int, typer.Option(help="Cap of regions.")] = Lengths().regions,
-    tags: Annotated[int, typer.Option(help="Cap of tag word pieces, [CLS] and [SEP] counted in.")] = Lengths().tags,
+    words: Annotated[
+        int | None, typer.Option(help="Cap of word pieces, [CLS] and [SEP] included; default: the method's.")
+    ] = None,
+    phrases: Annotated[int | None, typer.Option(help="Cap of phrases; default: the method's.")] = None,
+    regions: Annotated[int | None, typer.Option(help="Cap of regions; default: the method's.")] = None,
+    tags: Annotated[
+        int | None,
+        typer.Option(help="Cap of tag word pieces, [CLS] and [SEP] included; default: the method's."),
+    ] = None,
+    method: Method = DEFAULT_METHOD,
 ) -> None:
     """Make a model directory of a checkpoint of the released code; its class is told by its tensors."""
-    from vlp.methods.mvptr.official import CLASSES, import_folder
-
-    lengths = Lengths(words=words, phrases=phrases, regions=regions, tags=tags).model_dump()
-    done = import_folder(folder, out, id2phrase, lengths)
-    print(f"{out}: {done.kind} ({CLASSES[done.kind]})")
+    own = _official(method)
+    caps = {"words": words, "phrases": phrases, "regions": regions, "tags": tags}
+    lengths = {name: cap for name, cap in caps.items() if cap is not None}
+    done = own.import_folder(folder, out, id2phrase, lengths)
+    print(f"{out}: {done.kind} ({own.CLASSES[done.kind]})")
     _tell(done, "drawn anew, the checkpoint has none", "in the checkpoint, without a place here")
 
 
@@ -42,13 +49,26 @@ def export(
     kind: Kind = "pretraining",
 ) -> None:
     """Write a model directory in the released code's form."""
-    from vlp.methods.mvptr.official import CLASSES, export_folder
+    from vlp.models.directory import method_of
 
-    if kind not in CLASSES:
-        raise typer.BadParameter(", ".join(CLASSES), param_hint="--kind")
-    done = export_folder(model, out, kind)
-    print(f"{out}: {CLASSES[kind]}")
+    own = _official(method_of(model))
+    if kind not in own.CLASSES:
+        raise typer.BadParameter(", ".join(own.CLASSES), param_hint="--kind")
+    done = own.export_folder(model, out, kind)
+    print(f"{out}: {own.CLASSES[kind]}")
     _tell(done, "", "ours, without a place there")
+
+
+def _official(method: str) -> Any:
+    """What the method knows of its authors' checkpoints. Raises InputError: nothing."""
+    import importlib
+
+    from vlp.config.methods import offers, package_of
+    from vlp.errors import InputError
+
+    if not offers(method, "official"):
+        raise InputError("model.method", f"{method} has no official checkpoints.", "Name a method that has: --method.")
+    return importlib.import_module(f"{package_of(method)}.official")
 
 
 def _tell(done, fresh: str, dropped: str) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from vlp.infer.image import Store
     from vlp.infer.search import Searcher
 
 app = typer.Typer(subcommand_metavar="", context_settings={"allow_interspersed_args": True})
@@ -46,8 +45,8 @@ def search(
 
     from vlp.errors import InputError
     from vlp.files import write_json
+    from vlp.images.pictures import open_picture
     from vlp.infer import sheet
-    from vlp.infer.image import open_picture
     from vlp.infer.search import Searcher, lines, pictures
 
     if (text is None) == (image is None):
@@ -76,15 +75,13 @@ def search(
         write_json(json, {"query": text or str(image), "hits": [asdict(h) for h in hits]})
 
 
-def _store(searcher: Searcher, paths: list[Path], regions: Path | None, folder: Path) -> tuple[Store, dict[str, Path]]:
+def _store(searcher: Searcher, paths: list[Path], regions: Path | None, folder: Path) -> tuple[Any, dict[str, Path]]:
     """Regions of the images, and the file of each name that they go by."""
     import sys
 
     from rich.progress import track
 
     from vlp.errors import InputError
-    from vlp.infer.image import OneImage
-    from vlp.infer.search import Gallery
 
     if regions is not None:
         stored = searcher.open(regions)
@@ -97,7 +94,7 @@ def _store(searcher: Searcher, paths: list[Path], regions: Path | None, folder: 
         if not files:
             raise InputError(regions, f"it has none of the images in {folder}.", "Name the store of these images.")
         return stored, files
-    found: dict[str, OneImage] = {}
+    found: dict[str, Any] = {}
     for path, seen in track(searcher.look(paths), "detecting", len(paths), transient=True):
         if isinstance(seen, InputError):
             print(f"vlp: left out: {seen}", file=sys.stderr)
@@ -105,4 +102,4 @@ def _store(searcher: Searcher, paths: list[Path], regions: Path | None, folder: 
             found[str(path.relative_to(folder))] = seen
     if not found:
         raise InputError(folder, "none of its images can be read.", "See the messages above.")
-    return Gallery(found), {name: folder / name for name in found}
+    return searcher.gallery(found), {name: folder / name for name in found}

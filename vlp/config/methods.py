@@ -45,6 +45,11 @@ def package_of(name: str) -> str:
     return package
 
 
+def offers(name: str, module: str) -> bool:
+    """Whether a method has this file. Raises ConfigError: there is no such method."""
+    return importlib.util.find_spec(f"{package_of(name)}.{module}") is not None
+
+
 def schema(name: str) -> type[Experiment]:
     """The class of a method's experiments. Raises ConfigError: there is no such method."""
     return importlib.import_module(f"{package_of(name)}.config").Experiment

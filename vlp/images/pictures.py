@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlp.archives import open_binary
 from vlp.errors import InputError
 from vlp.images.decode import ImageError, ImageRecord, open_image, records
 
@@ -49,3 +50,17 @@ class Pictures:
         except ImageError as error:
             remedy = "Mend the file, or leave the image out of the tables."
             raise InputError(record.path, f"{error}.", remedy, row=image_id) from error
+
+
+def open_picture(path: str | Path) -> Image:
+    """The image, upright (as its EXIF data say) and in RGB. Raises InputError: missing, or not an image."""
+    from PIL import Image, ImageOps
+
+    try:
+        with open_binary(Path(path)) as file, Image.open(file) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except FileNotFoundError as error:
+        raise InputError(path, "there is no such image.", "Check the path.") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        said = str(error).replace(str(path), Path(path).name)
+        raise InputError(path, f"the image cannot be read ({said}).", "Give a whole JPEG or PNG file.") from error

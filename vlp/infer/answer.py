@@ -7,65 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlp.errors import InputError
+from vlp.methods.answers import ABILITIES, Filled, Grounded, GroundedConcept, does
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-ABILITIES: dict[str, tuple[frozenset[str], str]] = {
-    "words": (frozenset({"mlm"}), "fills masks"),
-    "match": (frozenset({"itm", "retrieval"}), "scores the match"),
-    "cosine": (frozenset({"vsc", "retrieval"}), "compares the unimodal encoders"),
-    "phrases": (frozenset({"wpg", "grounding"}), "grounds phrases"),
-    "concepts": (frozenset({"wpg"}), "grounds concepts"),
-    "answers": (frozenset({"vqa"}), "answers questions"),
-    "entailment": (frozenset({"entailment"}), "tells entailment"),
-}
-"""Part of an answer -> the objectives of which one must have been trained for it (`inputs.json`), and what it does."""
-
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Filled:
-    """A mask of the text and the word pieces that the model puts there."""
-
-    start: int
-    """First character of the mask in the text."""
-    candidates: tuple[tuple[str, float], ...]
-    """(word piece, probability), best first."""
-
-    @property
-    def word(self) -> str:
-        return self.candidates[0][0]
-
-
-@dataclass(frozen=True)
-class Grounded:
-    """A phrase and the region whose state is nearest to its own."""
-
-    text: str
-    start: int
-    end: int
-    """Characters of the text."""
-    box: Box
-    """xyxy, pixels of the image"""
-    score: float
-    """Cosine of the phrase with the region."""
-    region: int
-    """Number of the region, best detected first."""
-    region_class: str | None
-    """What the detector takes the region for."""
-
-
-@dataclass(frozen=True)
-class GroundedConcept:
-    """A phrase tuple of the vocabulary and the region that its row is nearest to (what WPG trains, eq. 6)."""
-
-    parts: tuple[str, ...]
-    kind: str
-    box: Box
-    score: float
-    region: int
 
 
 @dataclass(frozen=True)
@@ -79,6 +24,8 @@ class Answer:
     """What the model did not see: text and concepts beyond its lengths."""
     found: dict[str, Any]
     picture: Image | None
+    remedy: str = ""
+    """Which model of the method is trained for more: the end of an error's advice."""
     picture_scale: tuple[float, float] = (1.0, 1.0)
     """From the pixels that boxes are given in to those of `picture`: a region store may speak of a larger copy."""
 
@@ -89,7 +36,7 @@ class Answer:
 
     @property
     def match(self) -> float:
-        """Probability that image and text belong together, by the multimodal encoder (ITM, eq. 8).
+        """Probability that image and text belong together, by the multimodal encoder.
 
         A text with masks is scored with its masks.
         """
@@ -97,7 +44,7 @@ class Answer:
 
     @property
     def cosine(self) -> float:
-        """Cosine of the global vectors of image and text, by the unimodal encoders (paper 3.3.1)."""
+        """Cosine of the global vectors of image and text, by the unimodal encoders."""
         return self._part("cosine")
 
     @property
@@ -122,11 +69,10 @@ class Answer:
 
     def _part(self, name: str) -> Any:
         if name not in self.found:
-            does = ", ".join(ABILITIES[n][1] for n in self.found) or "does none of what can be asked here"
             raise InputError(
                 self.model,
-                f"this model was not trained for it: it {does}; none of its objectives {ABILITIES[name][1]}.",
-                "Use a model directory that was trained for it; one after stage 2 fills, scores and grounds.",
+                f"this model was not trained for it: it {does(self.found)}; none of its objectives {ABILITIES[name]}.",
+                f"Use a model directory that was trained for it{self.remedy}.",
             )
         return self.found[name]
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from vlp.infer.text import MASK
+from vlp.methods.answers import MASK
 
 if TYPE_CHECKING:
-    from vlp.infer.answer import Grounded
+    from vlp.methods.answers import Grounded
 
 Rect = tuple[float, float, float, float]
 Colour = tuple[int, int, int]

@@ -1,64 +1,45 @@
-"""A model directory put to use on raw images and texts."""
+"""A model directory put to use on raw images and texts, whatever its method."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from vlp.batching.vocabulary import Vocabulary
-from vlp.config.tasks.entailment import LABELS
-from vlp.errors import InputError
-from vlp.files import read_json
-from vlp.infer.answer import ABILITIES, Answer, Box, Filled, Grounded, GroundedConcept
-from vlp.infer.image import Detectors, Store, Tags, check_store, detect, open_picture, scale_between
-from vlp.infer.text import Reader, Text, text_set
-from vlp.methods.mvptr import directory
-from vlp.methods.mvptr.batch import Batch
-from vlp.methods.mvptr.config import Lengths
-from vlp.methods.mvptr.model import Mvptr
-from vlp.methods.mvptr.reader import Collator
-from vlp.methods.mvptr.reading import Reading, read_from
-from vlp.methods.mvptr.steps import span_similarity
-from vlp.models.device import device_of
-from vlp.models.directory import WEIGHTS
-from vlp.objectives.classification import MATCH
-from vlp.phrases.vocabulary import PhraseVocabulary
+from vlp.errors import ConfigError, InputError
+from vlp.images.pictures import open_picture
+from vlp.infer.answer import Answer
+from vlp.methods import get
+from vlp.models.directory import CONFIG, INPUTS, WEIGHTS, method_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from vlp.regions.store import RegionStore
-
-PRETRAINING = ("mcr_visual", "mcr_text", "vsc", "mlm", "itm", "wpg")
-_PARTS = ("config.json", "inputs.json", WEIGHTS, "phrases.json", "tokenizer")
+_PARTS = (CONFIG, INPUTS, WEIGHTS, "tokenizer")
 
 
 class Predictor:
     """Fills masks, scores the match and grounds phrases; or answers, or tells entailment: what the model was trained
-    for (`abilities`).
-
-    A phrase is read as in the task `grounding`: from its phrase concepts, else from its words, at WPG's layer; by a
-    model fine-tuned for grounding from its words, at the layer of the fine-tuning. Its box is that of the region with
-    the best cosine.
-    """
+    for (`abilities`)."""
 
     def __init__(self, folder: Path, detector: Path | None = None) -> None:
         self.folder = folder
-        missing = [name for name in _PARTS if not (folder / name).exists()]
+        self._demand(_PARTS)
+        try:
+            method = get(method_of(folder))
+        except ConfigError as error:
+            problem = str(error).removeprefix("model.method: ") + "."
+            raise InputError(folder / CONFIG, problem, "Install the package that made it.") from error
+        self._demand(method.companions_needed)
+        self.own: Any = method.predictor(folder, detector)
+        """What the method makes of the directory: a `vlp.methods.base.Predictor`."""
+
+    def _demand(self, names: tuple[str, ...]) -> None:
+        missing = [name for name in names if not (self.folder / name).exists()]
         if missing:
             problem = f"not a model directory: it has no {', '.join(missing)}."
-            raise InputError(folder, problem, "Name one, such as results/demo/models/stage2.")
-        self._record: dict[str, Any] = read_json(folder / "inputs.json")
-        self._detectors = Detectors(folder, self._record, detector)
-        self.model: Mvptr = directory.load(folder).float().eval()
-        self.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        self._lengths = Lengths.model_validate(self._record["lengths"])
+            raise InputError(self.folder, problem, "Name one: a folder of results/NAME/models.")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, detector: str | Path | None = None) -> Predictor:
@@ -73,21 +54,16 @@ class Predictor:
         return cls(Path(folder), Path(detector) if detector is not None else None)
 
     @property
-    def abilities(self) -> frozenset[str]:
-        """Parts of an answer that the model was trained for."""
-        head = self.model.architecture.head
-        # A directory that does not tell (an imported checkpoint) has the pre-training heads, or its task's.
-        trained = set(self._record.get("objectives") or ([head] if head else PRETRAINING))
-        return frozenset(name for name, (objectives, _) in ABILITIES.items() if objectives & trained)
+    def model(self) -> Any:
+        """The module."""
+        return self.own.model
 
     @property
-    def reading(self) -> Reading:
-        """The states that phrases are read from."""
-        layer = self._record.get("grounding_layer")
-        if layer is not None:
-            return Reading(layer, "tokens")
-        return Reading(self.model.architecture.grounding_layer, "concepts")
+    def abilities(self) -> frozenset[str]:
+        """Parts of an answer that the model was trained for."""
+        return self.own.abilities
 
+    @torch.inference_mode()
     def __call__(
         self,
         image: str | Path | Image | None = None,
@@ -102,148 +78,18 @@ class Predictor:
         Args:
             image: a file, or a PIL image. With `regions` it is only drawn on, and may be left out.
             text: a sentence or a question; `[MASK]` stands for a word that the model shall fill in.
-            regions: a region store that has the regions of `image_id`, instead of the model's detector.
+            regions: of a model that reads regions: a store that has those of `image_id`, in place of its detector.
             top_k: so many words for each mask, and answers.
 
         Raises:
             InputError: the image or the store cannot be read, the detector is missing or another one, a mask stands
                 in text that is too long for the model, or the model fills no masks.
         """
-        seen = self._reader(text)
         picture = open_picture(image) if isinstance(image, str | Path) else image
         name = image_id or (str(image) if isinstance(image, str | Path) else "image")
-        store, scale = self._store(picture, name, regions, image_id)
-        collator = self._collator([seen], store)
-        batch = collator(np.zeros(1, np.int64), [name])
-        found = self._answer(seen, store, collator, batch, name, top_k)
-        return Answer(self.folder, seen.text, name, _notes(seen), found, picture, scale)
+        said = self.own.answer(picture, name, text, regions, image_id, top_k)
+        return Answer(self.folder, said.text, name, said.notes, said.found, picture, self.own.remedy, said.scale)
 
-    def batch(self, image: str | Path | Image, text: str) -> Batch:
+    def batch(self, image: str | Path | Image, text: str) -> Any:
         """The model's input, for those who want its states: `predictor.model.unimodal(predictor.batch(...))`."""
-        picture = open_picture(image) if isinstance(image, str | Path) else image
-        return self._collator([self._reader(text)], detect(self._detectors.detector, picture))(np.zeros(1, int), [""])
-
-    # -- inputs -----------------------------------------------------------------------------------------------
-    @cached_property
-    def tokenizer(self) -> Any:
-        from vlp.phrases.tokenizer import load
-
-        return load(self.folder / "tokenizer")
-
-    @cached_property
-    def _phrases(self) -> PhraseVocabulary:
-        return PhraseVocabulary.load(self.folder / "phrases.json")
-
-    @cached_property
-    def _reader(self) -> Reader:
-        from vlp.phrases.parser import SceneGraphParser
-
-        use_phrases = self.model.architecture.use_phrases
-        parser = SceneGraphParser(self._record["parser"])
-        return Reader(parser, self.tokenizer, self._phrases, self._lengths, use_phrases)
-
-    def _store(
-        self, picture: Image | None, name: str, regions: str | Path | None, image_id: str | None
-    ) -> tuple[Store, tuple[float, float]]:
-        from vlp.regions.store import RegionStore
-
-        if regions is None:
-            if picture is None:
-                raise InputError("image", "none is given.", "Give --image, or --regions with --image-id.")
-            return detect(self._detectors.detector, picture), (1.0, 1.0)
-        if image_id is None:
-            raise InputError(regions, "which image of the store?", "Give --image-id.")
-        store: RegionStore = RegionStore(regions)
-        check_store(store, self._record)
-        scale = scale_between(store.image_size(image_id), picture, name) if picture is not None else (1.0, 1.0)
-        return store, scale
-
-    def _collator(self, texts: Sequence[Text], store: Store) -> Collator:
-        a = self.model.architecture
-        vocabulary = Vocabulary.of(self.folder / "tokenizer" / "tokenizer.json", self._phrases.rows)
-        tags: Any = Tags(store, self.tokenizer)
-        stored: Any = store
-        return Collator(tags, text_set(texts), stored, vocabulary, self._lengths, a.use_phrases, a.use_tags)
-
-    # -- answers ----------------------------------------------------------------------------------------------
-    @torch.inference_mode()
-    def _answer(
-        self, seen: Text, store: Store, collator: Collator, batch: Batch, name: str, top_k: int
-    ) -> dict[str, Any]:
-        can, m = self.abilities, self.model
-        batch = batch.to(device_of(m))
-        found: dict[str, Any] = {}
-        layers = m.joint(batch)
-        last = layers[-1]
-        masks = np.flatnonzero(seen.tokens == collator.vocabulary.mask)
-        if "words" in can:
-            found["words"] = self._fill(last[0, masks + 1], seen, masks, top_k)
-        elif len(masks):
-            does = ", ".join(ABILITIES[n][1] for n in ABILITIES if n in can)
-            raise InputError(self.folder, f"this model fills no masks: it {does}.", "Use a model of stage 2.")
-        if "match" in can:
-            found["match"] = float(m.itm_logits(last).float().softmax(-1)[0, MATCH])
-        if "cosine" in can:
-            text, image = m.contrast_vectors(m.unimodal(batch))
-            found["cosine"] = float((text * image).sum())
-        if "phrases" in can:
-            found |= self._ground(layers, seen, store, collator, batch, name, "concepts" in can)
-        if "answers" in can:
-            best = m.answer_logits(last).float().sigmoid()[0].topk(min(top_k, m.architecture.head_size))
-            names = self._record.get("answers") or [f"answer {i}" for i in range(m.architecture.head_size)]
-            found["answers"] = [(names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
-        if "entailment" in can:
-            p = m.entailment_logits(last).float().softmax(-1)[0].tolist()
-            found["entailment"] = dict(zip(LABELS, p, strict=True))
-        return found
-
-    def _fill(self, states_MD: Tensor, seen: Text, masks: np.ndarray, top_k: int) -> list[Filled]:
-        best = self.model.mlm_logits(states_MD).float().softmax(-1).topk(top_k)
-        filled = []
-        for mask, p, ids in zip(masks, best.values.tolist(), best.indices.tolist(), strict=True):
-            pieces = self.tokenizer.convert_ids_to_tokens(ids)
-            filled.append(Filled(int(seen.spans[mask, 0]), tuple(zip(pieces, p, strict=True))))
-        return filled
-
-    def _ground(
-        self,
-        layers: list[Tensor],
-        seen: Text,
-        store: Store,
-        collator: Collator,
-        batch: Batch,
-        name: str,
-        with_concepts: bool,
-    ) -> dict[str, Any]:
-        reading, length, regions = self.reading, batch.text_ids_BL.shape[1], store.regions(name, self._lengths.regions)
-        at = [read_from(collator, 0, (p.start, p.end), reading.source) for p in seen.noun_phrases]
-        concepts = seen.concepts if with_concepts else ()
-        at += [np.array([len(seen.tokens) + 1 + c]) for c in range(len(concepts))]
-        spans = torch.zeros(1, len(at), length, dtype=torch.bool, device=batch.text_ids_BL.device)
-        for g, positions in enumerate(at):
-            spans[0, g, positions] = True
-        if not at or not len(regions):
-            return {"phrases": [], **({"concepts": []} if with_concepts else {})}
-        cosine = span_similarity(layers[reading.layer - 1], length, spans, batch.region_mask_BR)[0]
-        scores, chosen = (x.tolist() for x in cosine.max(-1))
-        boxes: list[Box] = [tuple(map(float, b)) for b in regions.boxes[chosen]]  # type: ignore[misc]
-        classes = [store.class_names[c] if c >= 0 else None for c in regions.classes[chosen].tolist()]
-        n = len(seen.noun_phrases)
-        phrases = [
-            Grounded(p.text, p.start, p.end, boxes[g], scores[g], chosen[g], classes[g])
-            for g, p in enumerate(seen.noun_phrases)
-        ]
-        grounded = [
-            GroundedConcept(c.parts, c.kind, boxes[n + g], scores[n + g], chosen[n + g]) for g, c in enumerate(concepts)
-        ]
-        return {"phrases": phrases, **({"concepts": grounded} if with_concepts else {})}
-
-
-def _notes(seen: Text) -> tuple[str, ...]:
-    notes = []
-    if seen.cut:
-        notes.append(f"the text is too long for the model, which does not see its end: {seen.cut!r}")
-    if seen.concepts_cut:
-        listed = "; ".join(", ".join(c.parts) for c in seen.concepts_cut)
-        notes.append(f"more phrase concepts than the model reads; left out: {listed}")
-    return tuple(notes)
+        return self.own.batch(open_picture(image) if isinstance(image, str | Path) else image, text)

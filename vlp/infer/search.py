@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from vlp.errors import InputError
-from vlp.infer.image import OneImage, Store, check_store, detect, open_picture
+from vlp.images.pictures import open_picture
 from vlp.infer.predictor import Predictor
-from vlp.methods.mvptr.reranking import UnimodalCache
-from vlp.regions.store import Regions, RegionStore
 from vlp.tasks.retrieval import candidates, score
 
 KINDS = (".jpg", ".jpeg", ".png")
@@ -24,92 +23,69 @@ class Hit:
     name: str
     """The image's file or id, or the text."""
     match: float
-    """ITM probability."""
+    """How well the two match, by the model."""
     cosine: float
     """Of the unimodal encoders."""
 
 
-@dataclass(frozen=True)
-class Gallery:
-    """The regions of many images, by name."""
-
-    found: Mapping[str, OneImage]
-
-    @property
-    def feature_size(self) -> int:
-        return next(iter(self.found.values())).feature_size
-
-    @property
-    def class_names(self) -> list[str]:
-        return next(iter(self.found.values())).class_names
-
-    def index(self, image_id: str) -> int:
-        return list(self.found).index(image_id)
-
-    def regions(self, image_id: str, limit: int | None = None) -> Regions:
-        return self.found[image_id].regions(image_id, limit)
-
-    def tags(self, image_id: str) -> list[str]:
-        return self.found[image_id].tags(image_id)
-
-    def image_size(self, image_id: str) -> tuple[int, int]:
-        return self.found[image_id].size
-
-
 class Searcher(Predictor):
-    """Ranks images by a text and texts by an image, as the task `retrieval` does (paper 4.2.1)."""
+    """Ranks images by a text and texts by an image, as the task `retrieval` does."""
 
-    def look(self, files: Sequence[Path]) -> Iterator[tuple[Path, OneImage | InputError]]:
-        """The regions of each picture by the model's detector; the error for one that cannot be read."""
+    def look(self, files: Sequence[Path]) -> Iterator[tuple[Path, Any | InputError]]:
+        """What the model sees in each picture, for `gallery`; the error for one that cannot be read."""
         for path in files:
             try:
-                yield path, detect(self._detectors.detector, open_picture(path))
+                yield path, self.own.see(open_picture(path))
             except InputError as error:
                 if error.file != str(path):
                     raise  # of the detector
                 yield path, error
 
-    def open(self, regions: Path) -> RegionStore:
-        """A region store in place of pictures. Raises InputError: it is of another detector than the model's."""
-        store = RegionStore(regions)
-        check_store(store, self._record)
-        return store
+    def gallery(self, seen: Mapping[str, Any]) -> Any:
+        """Pictures that were looked at, by name."""
+        return self.own.gallery(seen)
 
-    def images(self, text: str, store: Store, names: Sequence[str], keep: int) -> list[Hit]:
+    def open(self, regions: Path) -> Any:
+        """A region store in place of pictures; its `image_ids` are the names.
+
+        Raises:
+            InputError: it is of another detector than the model's, or the model reads no regions.
+        """
+        return self.own.open(regions)
+
+    def images(self, text: str, gallery: Any, names: Sequence[str], keep: int) -> list[Hit]:
         """The images by how well the text describes them, best first.
 
         Args:
-            names: the images, of `store`.
+            gallery: what `gallery` or `open` gave.
+            names: the images, of `gallery`.
             keep: so many are re-ranked, those nearest by the unimodal encoders; the others are left out.
 
         Raises:
             InputError: the model was not trained to compare images and texts.
         """
-        return self._ranked([text], store, names, keep, "t2i")
+        return self._ranked([text], gallery, names, keep, "t2i")
 
-    def texts(self, texts: Sequence[str], store: Store, name: str, keep: int) -> list[Hit]:
-        """The texts by how well they describe an image of `store`; otherwise as `images`."""
-        return self._ranked(texts, store, [name], keep, "i2t")
+    def texts(self, texts: Sequence[str], gallery: Any, name: str, keep: int) -> list[Hit]:
+        """The texts by how well they describe an image of `gallery`; otherwise as `images`."""
+        return self._ranked(texts, gallery, [name], keep, "i2t")
 
     @torch.inference_mode()
     def _ranked(
-        self, texts: Sequence[str], store: Store, images: Sequence[str], keep: int, direction: str
+        self, texts: Sequence[str], gallery: Any, images: Sequence[str], keep: int, direction: str
     ) -> list[Hit]:
         if "match" not in self.abilities:
-            does = ", ".join(sorted(self.abilities))
-            raise InputError(
-                self.folder, f"this model does not score matches; it has {does}.", "Name one of stage 2, or retrieval."
-            )
-        collator = self._collator([self._reader(t) for t in texts], store)
-        cache = UnimodalCache(self.model, collator, np.arange(len(texts)), images)
-        coarse_IS = cache.coarse_IS
+            problem = f"this model does not score matches; it has {', '.join(sorted(self.abilities))}."
+            raise InputError(self.folder, problem, f"Name one fine-tuned for retrieval{self.own.remedy}.")
+        scorer = self.own.scorer(texts, gallery, images)
+        coarse_IS = scorer.coarse_IS
         if coarse_IS is None:  # nothing orders candidates cheaply
             coarse_IS = np.zeros((len(images), len(texts)), np.float32)
             keep = max(coarse_IS.shape)
         pairs = candidates(coarse_IS, np.arange(len(images)), np.arange(len(texts)), keep, keep)[direction]
         wanted_IS = np.zeros(coarse_IS.shape, bool)
         wanted_IS[pairs[:, 0], pairs[:, 1]] = True
-        match_IS = score(cache, wanted_IS)
+        match_IS = score(scorer, wanted_IS)
         hits = [
             Hit(images[int(i)] if direction == "t2i" else texts[int(s)], float(match_IS[i, s]), float(coarse_IS[i, s]))
             for i, s in pairs.tolist()

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from torch import Tensor, nn
 
+from vlp.errors import InputError
+from vlp.methods.answers import Said
+
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from vlp.batching.batch import Batch
     from vlp.batching.draw import Draw
     from vlp.batching.inputs import Inputs, Paths
@@ -136,6 +141,55 @@ class Grounder(Side):
         """[row][phrase][reading] of these texts with these images; phrases as `task.phrases(row)` lists them."""
 
 
+class Predictor(Protocol):
+    """A model directory put to use on raw images and texts (`vlp/infer`)."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """The parts of an answer (`vlp/methods/answers.py`) that the model was trained for."""
+        ...
+
+    @property
+    def remedy(self) -> str:
+        """Which model of the method is trained for more: the end of an error's advice; may be empty."""
+        ...
+
+    def answer(
+        self, picture: Image | None, name: str, text: str, regions: str | Path | None, image_id: str | None, top_k: int
+    ) -> Said:
+        """The parts that the model was trained for.
+
+        Args:
+            name: of the image, for errors.
+            regions, image_id: a region store in place of the picture; a method without regions refuses them.
+            top_k: so many words for each mask, and answers.
+        """
+        ...
+
+    def batch(self, picture: Image, text: str) -> Batch:
+        """The model's input."""
+        ...
+
+    def see(self, picture: Image) -> Any:
+        """What the model reads of a picture, to be searched later."""
+        ...
+
+    def gallery(self, seen: Mapping[str, Any]) -> Any:
+        """Of pictures by name: what `scorer` reads."""
+        ...
+
+    def open(self, regions: Path) -> Any:
+        """The same of a region store, with `image_ids`. Raises InputError: the method reads none, or not this one."""
+        ...
+
+    def scorer(self, texts: Sequence[str], gallery: Any, images: Sequence[str]) -> Scorer:
+        """Of these texts and images of the gallery."""
+        ...
+
+
 class Method(ABC):
     """A way to pre-train and fine-tune. One object a method; it holds no state."""
 
@@ -144,6 +198,8 @@ class Method(ABC):
     """As the paper writes it."""
     companions: ClassVar[tuple[str, ...]] = ()
     """Files and folders of its model directories beside config, weights and `inputs.json`."""
+    companions_needed: ClassVar[tuple[str, ...]] = ()
+    """Those without which a directory is not whole."""
     tasks: Mapping[str, type[Side]]
     """Its side of each task that it can do."""
 
@@ -202,3 +258,15 @@ class Method(ABC):
             counts: train rows of each table and all `images`, as far as they are known.
         """
         return None
+
+    # -- use ----------------------------------------------------------------------------------------------------
+    def predictor(self, folder: Path, detector: Path | None) -> Predictor:
+        """Of a model directory.
+
+        Args:
+            detector: folder of the detector, for a directory that does not carry the one it needs.
+
+        Raises:
+            InputError: the method offers none.
+        """
+        raise InputError(folder, f"{self.title} answers nothing on raw images.", "Use a model of another method.")

@@ -1,4 +1,4 @@
-"""The model as transformers knows it: `import vlp.methods.mvptr.auto`, then AutoConfig and AutoModel find it.
+"""The model as transformers knows it: `import vlp.infer.auto`, then AutoConfig and AutoModel find it.
 
 Apart from mvptr.py because importing transformers takes seconds, which no training process needs to spend.
 """
@@ -82,7 +82,7 @@ class MvptrModel(Mvptr, PreTrainedModel):
     def forward(self, batch: Batch, output_attentions: bool = False) -> MvptrOutput:
         """One pass over the batch's own pairs."""
         states = self.unimodal(batch)
-        layers = self.joint(batch)
+        layers = self.joint(batch, states=states)
         output = MvptrOutput(states.text_BLD, states.visual_BND, tuple(layers))
         if self.architecture.fusion == "separate":
             text, image = self.contrast_vectors(states)

@@ -23,6 +23,7 @@ from vlp.training.probe import Probe
 
 class Method(base.Method):
     name, title, companions = "mvptr", directory.TITLE, directory.COMPANIONS
+    companions_needed = ("phrases.json",)
 
     tasks = SIDES
 
@@ -80,6 +81,11 @@ class Method(base.Method):
         from vlp.methods.mvptr.cost import bill
 
         return bill(experiment, machines, counts)
+
+    def predictor(self, folder: Path, detector: Path | None) -> base.Predictor:
+        from vlp.methods.mvptr.infer.predictor import Predictor
+
+        return Predictor(folder, detector)
 
 
 METHOD = Method()

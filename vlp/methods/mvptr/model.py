@@ -187,9 +187,13 @@ class Mvptr(nn.Module):
             masks.append(tag_mask_BT)
         return torch.cat(states, 1), torch.cat(masks, 1)
 
-    def joint(self, batch: Batch, *, cls_only: bool = False) -> list[Tensor]:
-        """Multimodal states [B,L+R(+T),D] of the batch's own pairs, after each layer."""
-        s = self.unimodal(batch)
+    def joint(self, batch: Batch, *, cls_only: bool = False, states: Unimodal | None = None) -> list[Tensor]:
+        """Multimodal states [B,L+R(+T),D] of the batch's own pairs, after each layer.
+
+        Args:
+            states: those of the unimodal encoders, where they are known.
+        """
+        s = self.unimodal(batch) if states is None else states
         masks = batch.text_mask_BL, batch.region_mask_BR, batch.tag_mask_BT
         return self.multimodal(s.text_BLD, masks[0], s.regions_BRD, masks[1], s.tags_BTD, masks[2], cls_only=cls_only)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from vlp.errors import InputError
 from vlp.files import atomic, read_json, sha256, write_json
 from vlp.methods.mvptr import directory
+from vlp.methods.mvptr.config import Lengths
 from vlp.methods.mvptr.initialise import LAYER_KEYS
 from vlp.methods.mvptr.model import Architecture, Head, Mvptr
 from vlp.phrases import tokenizer
@@ -304,6 +305,7 @@ def import_folder(folder: Path, out: Path, id2phrase: Path | None, lengths: Mapp
 
     Args:
         id2phrase: the authors' phrase file; without it the model has phrase rows that no text finds.
+        lengths: caps that differ from the defaults.
     """
     tensors, config = read_folder(folder)
     model, done = from_official(tensors, config, folder)
@@ -314,7 +316,7 @@ def import_folder(folder: Path, out: Path, id2phrase: Path | None, lengths: Mapp
         tokenizer.copy(folder, Path(scratch) / "tokenizer")
         phrases.save(Path(scratch) / "phrases.json")
         inputs = {
-            "lengths": dict(lengths),
+            "lengths": Lengths(**lengths).model_dump(),
             "parser": None,
             "regions": {"feature_size": a.region_size - 6, "class_names": []},
             "use_phrases": id2phrase is not None,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from vlp.archives import open_binary
 from vlp.errors import InputError
 from vlp.images.decode import stretched
 from vlp.regions.geometry import geometry
@@ -69,6 +68,33 @@ class OneImage:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """The regions of many images, by name."""
+
+    found: Mapping[str, OneImage]
+
+    @property
+    def feature_size(self) -> int:
+        return next(iter(self.found.values())).feature_size
+
+    @property
+    def class_names(self) -> list[str]:
+        return next(iter(self.found.values())).class_names
+
+    def index(self, image_id: str) -> int:
+        return list(self.found).index(image_id)
+
+    def regions(self, image_id: str, limit: int | None = None) -> Regions:
+        return self.found[image_id].regions(image_id, limit)
+
+    def tags(self, image_id: str) -> list[str]:
+        return self.found[image_id].tags(image_id)
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        return self.found[image_id].size
+
+
+@dataclass(frozen=True)
 class Tags:
     """The part of a corpus that tells an image's tags."""
 
@@ -79,20 +105,6 @@ class Tags:
         """Only the detector's: `source` is there for the corpus's sake."""
         encode = self.tokenizer.encode
         return [np.asarray(encode(t, add_special_tokens=False), np.int32) for t in self.store.tags(image_id)]
-
-
-def open_picture(path: str | Path) -> Image:
-    """The image, upright (as its EXIF data say) and in RGB. Raises InputError: missing, or not an image."""
-    from PIL import Image, ImageOps
-
-    try:
-        with open_binary(Path(path)) as file, Image.open(file) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except FileNotFoundError as error:
-        raise InputError(path, "there is no such image.", "Check the path.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        said = str(error).replace(str(path), Path(path).name)
-        raise InputError(path, f"the image cannot be read ({said}).", "Give a whole JPEG or PNG file.") from error
 
 
 def detect(detector: Detector, picture: Image) -> OneImage:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlp.errors import InputError
+from vlp.methods.answers import MASK
 from vlp.phrases.corpus import TextSet
 from vlp.phrases.encode import pieces_of
 from vlp.phrases.sentence import Sentence, span
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from vlp.phrases.parser import SceneGraphParser
     from vlp.phrases.vocabulary import PhraseVocabulary
 
-MASK = "[MASK]"
 NOUN, ADJECTIVE = "object", "little"
 """What the parser reads where a mask stands, as long as `[MASK]`, so that characters keep their places: the adjective
 where it is then one of a noun behind it (`a [MASK] red star`), else the noun (`two [MASK] are playing`)."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vlp.infer.text import Reader
 from vlp.methods.mvptr.config import Lengths
+from vlp.methods.mvptr.infer.text import Reader
 from vlp.phrases import tokenizer
 from vlp.phrases.parser import SceneGraphParser
 from vlp.phrases.vocabulary import PhraseRecord, PhraseVocabulary

@@ -1,0 +1,1 @@
+"""A method that says the same of every image: inference needs no other to work."""
