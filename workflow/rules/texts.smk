@@ -15,7 +15,7 @@ rule vocabulary:
         **CALL,
         part=part(*(["phrases"] if PHRASES_READ else []), "vocabulary", "start_from"),
         tables=subpath(input[0], parent=True),
-        vocabulary=at("vocabulary"),
+        vocabulary=lambda wildcards, output: Path(output[-1]).parents[1],
         read=f"{PHRASES_OPTION} {REGIONS_OPTION}",
     shell:
         "{params.vlp} phrases vocabulary --config {params.config} --tables {params.tables} {params.read} "
@@ -25,9 +25,9 @@ rule vocabulary:
 rule corpus:
     input:
         TEXT_TABLES,
-        VOCABULARY,
         PHRASES_READ,
         REGIONS_READ,
+        vocabulary=VOCABULARY,
     output:
         at("corpus/corpus.h5"),
     log:
@@ -37,7 +37,7 @@ rule corpus:
     params:
         **CALL,
         tables=subpath(input[0], parent=True),
-        vocabulary=at("vocabulary"),
+        vocabulary=lambda wildcards, input: Path(input.vocabulary[-1]).parents[1],
         read=f"{PHRASES_OPTION} {REGIONS_OPTION}",
     shell:
         "{params.vlp} corpus build --config {params.config} --tables {params.tables} {params.read} "
