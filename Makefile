@@ -1,7 +1,7 @@
-# demo: the whole chain on the embedded data.  test, test-slurm, test-long, lint: the checks.
+# demo: the whole chain on the embedded data.  test-fast, test, test-slurm, test-long, lint: the checks.
 # lock: resolve envs/requirements.in again.  ui: browse the demo's runs in MLflow.
 # docs-pictures: the pictures of README and docs, from finished results (PLAN: of a sweep, for its pictures too).
-.PHONY: demo ui docs-pictures test test-slurm test-long lint lock env
+.PHONY: demo ui docs-pictures test-fast test test-slurm test-long lint lock env
 .DEFAULT_GOAL := demo
 PYTHON ?= python3.11
 VENV := .venv
@@ -35,6 +35,10 @@ ui: env
 
 docs-pictures: env
 	$(BIN)/python -m tools.pictures --config results/$(EXPERIMENT)/experiment.yaml $(if $(PLAN),--plan $(PLAN))
+
+# No chain, no processes, no DeepSpeed (tests/guard.py).
+test-fast: env
+	$(BIN)/python -m pytest -m "not slow and not slurm and not long" --durations=8
 
 test: env
 	$(BIN)/python -m pytest --durations=8

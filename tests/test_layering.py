@@ -37,6 +37,8 @@ ORDER = (
 """From below; rooms of one line do not import each other."""
 WORDS = re.compile(r"mvptr|wpg|mcr_|stage1|stage2|phrases_per|tag_source", re.IGNORECASE)
 """What only `vlp/methods` and `vlp/phrases` may say."""
+SAID = {("vlp/config/base.py", 'DEFAULT_METHOD = "mvptr"')}
+"""But for the default method's name."""
 
 
 @cache
@@ -91,6 +93,12 @@ def room(module: str) -> str:
     return parts[1] if len(parts) > 1 and (ROOT / "vlp" / parts[1]).is_dir() else FLOOR
 
 
+def method(module: str) -> str | None:
+    """The method that a file belongs to."""
+    parts = module.split(".")
+    return parts[2] if room(module) == "methods" and len(parts) > 2 and (ROOT / "/".join(parts[:3])).is_dir() else None
+
+
 def height(module: str) -> int:
     return next(i for i, rooms in enumerate(ORDER) if room(module) in rooms)
 
@@ -139,16 +147,13 @@ def test_no_room_imports_a_higher_one() -> None:
         for other in others
         if room(other) != room(module) and height(other) >= height(module)
     }
-    assert sorted(wrong - KNOWN) == []
-    assert sorted(KNOWN - wrong) == [], "mended: strike it from the list"
+    assert sorted(wrong) == []
 
 
 def test_files_of_a_room_go_round_in_no_circle() -> None:
     for name in (one for rooms in ORDER for one in rooms):
         inside = {m: {o for o in others if room(o) == name} for m, others in graph().items() if room(m) == name}
-        assert [c for c in circles(inside) if c not in KNOWN_CIRCLES] == []
-    everywhere = circles({m: {o for o in others if room(o) == room(m)} for m, others in graph().items()})
-    assert [c for c in KNOWN_CIRCLES if c not in everywhere] == [], "mended: strike it from the list"
+        assert circles(inside) == []
 
 
 def test_nobody_imports_a_method_by_its_name() -> None:
@@ -163,8 +168,7 @@ def test_nobody_imports_a_method_by_its_name() -> None:
                 and module.split(".")[:3] != parts[:3]
             ):
                 wrong.add(f"{module} -> {other}")
-    assert sorted(wrong - KNOWN_BY_NAME) == []
-    assert sorted(KNOWN_BY_NAME - wrong) == [], "mended: strike it from the list"
+    assert sorted(wrong) == []
 
 
 @pytest.mark.parametrize("outside", ["tests", "snakemake", "tools", "benchmarks"])
@@ -174,27 +178,10 @@ def test_the_package_imports_nothing_that_stands_above_it(outside: str) -> None:
 
 def test_only_a_method_s_folder_says_its_words() -> None:
     found = {
-        path.relative_to(ROOT).as_posix(): lines
+        (path.relative_to(ROOT).as_posix(), line.strip())
         for module, path in files().items()
         if room(module) not in ("methods", "phrases")
-        and (lines := [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if WORDS.search(line)])
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if WORDS.search(line)
     }
-    wrong = {name for name, lines in found.items() if any(line not in SAID.get(name, ()) for line in lines)}
-    assert sorted(wrong - KNOWN_WORDS) == [], {name: found[name] for name in wrong - KNOWN_WORDS}
-    assert sorted(KNOWN_WORDS - wrong) == [], "mended: strike it from the list"
-    assert [line for name, lines in SAID.items() for line in lines if line not in found.get(name, ())] == []
-
-
-SAID: dict[str, tuple[str, ...]] = {
-    "vlp/config/base.py": ('DEFAULT_METHOD = "mvptr"',),
-}
-"""The default method's name, and what reads old configs."""
-
-
-# What is still to be mended; these lists only get shorter.
-KNOWN: set[str] = set()
-KNOWN_BY_NAME: set[str] = set()
-KNOWN_CIRCLES: list[list[str]] = []
-KNOWN_WORDS: set[str] = {
-    "vlp/config/provenance.py",
-}
+    assert found == SAID

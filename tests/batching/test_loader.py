@@ -25,6 +25,7 @@ def load(step: int) -> list[Batch]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 2])
 def test_batches_are_those_of_their_steps(processes: int) -> None:
     makers = set()
@@ -51,6 +52,7 @@ def test_the_first_may_be_made_before() -> None:
     assert found[0] is made.result() and [int(b[0].words.label_M) for b in found if b[0].words] == [3, 4, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 2])
 def test_nothing_to_do_and_errors(processes: int) -> None:
     def broken(step: int) -> list[Batch]:
@@ -66,6 +68,7 @@ def test_nothing_to_do_and_errors(processes: int) -> None:
             next(loader)
 
 
+@pytest.mark.slow
 def test_a_signal_to_all_processes_does_not_end_the_workers() -> None:
     with ahead(load, 0, 12, 1, pin=False) as loader:
         first = next(loader)[0]

@@ -70,6 +70,7 @@ def test_only_what_the_paper_does_not_say_is_assumed() -> None:
     assert found["tasks.retrieval.optimisation.batch_size"].kind == "assumed"  # the number of GPUs is not stated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["paper", "coco"])
 def test_dry_run_shows_the_whole_chain_before_anything_is_fetched(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--cores", "1", "--nolock"]

@@ -11,6 +11,8 @@ from vlp.errors import InputError
 from vlp.regions import carried
 from vlp.regions.store import RegionStore
 
+pytestmark = pytest.mark.slow
+
 
 def test_only_the_stores_own_detector_goes_along(lab: Lab, tmp_path: Path) -> None:
     facts = RegionStore(lab.paths.store).facts

@@ -17,6 +17,8 @@ from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.infer import Predictor
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TEXT = "a red [MASK] above a blue disc"
 

@@ -20,6 +20,8 @@ from vlp.methods.mvptr.reading import Reading
 from vlp.tasks import make
 from vlp.tasks.grounding import Grounding
 
+pytestmark = pytest.mark.slow
+
 MASKED = "a red [MASK] above a blue disc"
 
 

@@ -17,6 +17,8 @@ from vlp.files import read_json
 from vlp.infer import Predictor
 from vlp.infer.search import lines
 
+pytestmark = pytest.mark.slow
+
 TEXT = "a red square above a blue disc"
 
 

@@ -13,6 +13,7 @@ from vlp.errors import VlpError
 from vlp.launch import snapshot
 
 
+@pytest.mark.slow
 def test_the_copy_is_what_a_job_imports_whatever_happens_to_the_checkout(tmp_path: Path) -> None:
     copy = snapshot.code(tmp_path)
     assert snapshot.code(tmp_path) == copy and [p.name for p in tmp_path.iterdir()] == [copy.name]
@@ -35,6 +36,7 @@ def test_other_packages_stop_a_job(tmp_path: Path) -> None:
         snapshot.must_be(here, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_environment_does_not_depend_on_what_was_imported() -> None:
     """setuptools carries packages of its own, and puts them on the path when it is imported."""
     code = "import setuptools, json; from vlp.launch import snapshot; print(json.dumps(snapshot.environment()))"

@@ -28,6 +28,7 @@ def wait_until(true: Callable[[], bool], seconds: float) -> bool:
     return true()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "local"])
 def test_work_alone_has_no_group(tmp_path: Path, executor: str) -> None:
     """And is not for several processes."""
@@ -55,12 +56,14 @@ def test_inline_runs_one_task_here(tmp_path: Path) -> None:
         run(jobs.about, {"value": 2.0}, Resources(executor="inline", tasks_per_node=2), tmp_path / "run", "about")
 
 
+@pytest.mark.slow
 def test_local_runs_every_rank_and_gives_what_rank_0_returned(tmp_path: Path) -> None:
     resources = Resources(executor="local", tasks_per_node=2, threads=2)
     found = run(jobs.about, {"value": 2.0}, resources, tmp_path / "run", "about")
     assert found == {"total": 5.0, "threads": 2, "nodes": ["here", "here"], "world": 2}
 
 
+@pytest.mark.slow
 def test_a_failed_rank_is_the_one_whose_log_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(VlpError) as error:
         run(jobs.fail, {"rank": 1}, Resources(tasks_per_node=2), tmp_path / "run", "broken")
@@ -71,6 +74,7 @@ def test_a_failed_rank_is_the_one_whose_log_is_shown(tmp_path: Path, capsys: pyt
     assert str(log.parent) in capsys.readouterr().out  # a job's log is named when it starts
 
 
+@pytest.mark.slow
 def test_a_killed_driver_takes_its_training_with_it(tmp_path: Path) -> None:
     driver = subprocess.Popen([sys.executable, "-m", "tests.launch.jobs", str(tmp_path)], cwd=ROOT)
     try:

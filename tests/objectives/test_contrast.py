@@ -73,6 +73,7 @@ def test_vsc_gradient(group: int | None) -> None:
     )
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
     """Loss and every parameter's gradient after ZeRO-2's reduction; a gather without gradient has only the loss."""
     # A group of 4 of each rank's 6 places goes across the ranks.
@@ -94,6 +95,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
         torch.testing.assert_close(two.gradients, one.gradients, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_accumulation_equals_one_pass(ranks: int, tmp_path: Path) -> None:
     """MLM and MCR over micro-batches with different numbers of targets; VSC with the embedding cache, without not."""

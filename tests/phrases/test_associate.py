@@ -33,6 +33,7 @@ def test_rare_triples_and_words_without_any_are_left_out() -> None:
     assert known.words == {MAN: 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_what_stands_in_texts(processes: int) -> None:
     *_, seen = observe(["a man eats pizza with a fork", "a man on a bed", "Two men on a bed"], MODEL, processes)

@@ -33,6 +33,7 @@ def test_the_distinct_texts_of_all_tables_are_mined(tables: Path, tmp_path: Path
     assert pq.read_schema(tmp_path / "p.parquet").metadata[b"parser"] == b"parser 1"
 
 
+@pytest.mark.slow
 def test_the_file_does_not_depend_on_the_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mine, "texts_at_once", lambda _: 40)
     texts = [f"a {size} {colour} dog is {n} meters from a man riding a horse"

@@ -25,6 +25,7 @@ def _vocabulary(folder: Path, path: Path) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.slow
 def test_one_and_two_processes_give_byte_equal_files(tmp_path: Path) -> None:
     for processes in (1, 2):
         counts = _run(tmp_path / str(processes), processes=processes)

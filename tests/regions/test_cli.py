@@ -100,6 +100,7 @@ def test_verify_names_the_damaged_image(config: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1 and f"{first}: the bytes do not give the checksum" in result.output
 
 
+@pytest.mark.slow
 def test_a_folder_in_shards_with_a_detector_by_directory(tmp_path: Path) -> None:
     folder, out = tmp_path / "photos", tmp_path / "out"
     folder.mkdir()
@@ -170,6 +171,7 @@ def test_wrong_options_are_named(arguments: list[str], said: str, tmp_path: Path
     assert isinstance(result.exception, ConfigError) and said in str(result.exception)
 
 
+@pytest.mark.slow
 def test_a_missing_store_is_one_line_and_exit_2(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from vlp.cli import main; main()", "regions", "info", str(tmp_path / "no.h5")]
     done = subprocess.run(command, capture_output=True, text=True)

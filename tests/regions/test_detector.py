@@ -235,6 +235,7 @@ def test_boxes_are_in_the_pixels_of_the_original(trained: tuple[Detector, dict[s
         np.testing.assert_array_equal(b.regions(image_id).features, a.regions(image_id).features)
 
 
+@pytest.mark.slow
 def test_full_disk_during_extraction(trained: tuple[Detector, dict[str, Any]], tmp_path: Path) -> None:
     world = make(tmp_path / "world", train=80)
     with tiny_disk(tmp_path / "disk") as disk:

@@ -142,6 +142,7 @@ def test_store_is_in_the_order_of_the_images_and_keeps_attributes(tmp_path: Path
     assert not path_for(tmp_path / "r.h5").exists()
 
 
+@pytest.mark.slow
 def test_worker_processes_change_nothing(tmp_path: Path) -> None:
     folder = _images(tmp_path / "grey", 13)
     images = _records(folder)
@@ -162,6 +163,7 @@ _run(Fake(out.parent / "calls", kill_after=int(sys.argv[3])), _records(folder), 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_extraction_goes_on_without_doing_an_image_twice(tmp_path: Path, workers: int) -> None:
     folder, out = _images(tmp_path / "grey", 26), tmp_path / "out" / "r.h5"
@@ -242,6 +244,7 @@ def test_an_image_left_out_before_a_kill_is_tried_again(tmp_path: Path) -> None:
     assert "missing" in skipped.images[0]["reason"]
 
 
+@pytest.mark.slow
 def test_two_extractions_into_one_store_are_refused(tmp_path: Path) -> None:
     folder, out = _images(tmp_path / "grey", 5), tmp_path / "r.h5"
     command = [sys.executable, "-c", KILLED, str(folder), str(out), "9", "0"]

@@ -41,6 +41,7 @@ def test_staging_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
     assert alone.read_bytes() == (folder / "part-2.h5").read_bytes()
 
 
+@pytest.mark.slow
 def test_staging_to_a_small_disk_leaves_nothing(tmp_path: Path) -> None:
     with RegionWriter(tmp_path / "big" / "a.h5", 1024, NAMES, {}) as writer:
         rows = np.zeros((800, 1024), np.float16)
@@ -117,6 +118,7 @@ staging.staged(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_of_many_processes_one_copies_and_a_killed_copy_goes_on(folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", COPY, str(folder), str(tmp_path / "local")]
     where = {"cwd": Path(__file__).parents[2], "stdout": subprocess.PIPE, "text": True}

@@ -105,6 +105,7 @@ def _sum_of_features(store: RegionStore) -> float:
     return float(sum(store.regions(i).features.astype(np.float64).sum() for i in store.image_ids))
 
 
+@pytest.mark.slow
 def test_goes_to_worker_processes(tmp_path: Path) -> None:
     _write(tmp_path / "r.h5", [3, 1])
     store = RegionStore(tmp_path / "r.h5")
@@ -207,6 +208,7 @@ def test_missing_and_unfinished_are_told_apart(tmp_path: Path) -> None:
         RegionStore(path)
 
 
+@pytest.mark.slow
 def test_killed_writer_leaves_no_store_and_the_next_one_cleans_up(tmp_path: Path) -> None:
     path = tmp_path / "r.h5"
     code = (
@@ -233,6 +235,7 @@ def test_error_keeps_the_store_that_was_there(tmp_path: Path) -> None:
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_full_disk_while_rows_arrive(tmp_path: Path) -> None:
     with tiny_disk(tmp_path / "disk") as disk:
         image = _image(np.random.default_rng(0), 300, (64, 48), width=256)
@@ -242,6 +245,7 @@ def test_full_disk_while_rows_arrive(tmp_path: Path) -> None:
         assert list(disk.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_full_disk_when_the_file_is_put_together(tmp_path: Path) -> None:
     with tiny_disk(tmp_path / "disk") as disk:
         image = _image(np.random.default_rng(0), 1200, (64, 48), width=256)  # fits once, not twice

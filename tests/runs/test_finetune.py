@@ -31,6 +31,7 @@ INLINE = Resources(executor="inline", threads=1)
 SETTINGS = {"vqa": {"min_answer_count": 3}, "grounding": {"layer": 1}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", NAMES)
 def test_selection_never_reads_test(
     task: str, lab: Paths, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -82,6 +83,7 @@ def test_a_model_of_other_inputs_is_refused(what: str, lab: Paths, start: Path, 
     assert not (tmp_path / "p.parquet").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["full", "blind", "scratch"])
 def test_a_model_that_has_seen_test_images_is_refused_unless_told(
     variant: str, lab: Paths, start: Path, tmp_path: Path

@@ -61,6 +61,7 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
     assert "the predictions are missing" in error()
 
 
+@pytest.mark.slow
 def test_each_seed_is_a_fine_tuning_of_its_own(lab: Paths, start: Path, tmp_path: Path) -> None:
     value = making.experiment(vqa={"min_answer_count": 3, "seeds": 2}).model_dump(mode="json") | {"seed": 4}
     value |= {"name": "x", "results": str(tmp_path), "launch": {"finetuning": {"executor": "inline", "threads": 1}}}

@@ -63,6 +63,7 @@ def experiment(root: Path, split: str = "test") -> Experiment:
     return build(base, "server")
 
 
+@pytest.mark.slow
 def test_from_published_questions_to_the_submission(lab: Paths, start: Path, tmp_path: Path) -> None:
     published(tmp_path / "raw", unknown=True)
     e, tables = experiment(tmp_path / "raw"), tmp_path / "tables"

@@ -34,6 +34,7 @@ def finetuned(folder: Path, inputs: Path, settings: dict[str, Any]) -> None:
             finetune(e, task, "full", paths(inputs), start, folder / task / "model", folder / task / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tasks", [["grounding"], pytest.param(list(NAMES), marks=pytest.mark.long)], ids=["one", "all"]
 )

@@ -122,6 +122,7 @@ def test_flatten_and_relative(tmp_path: Path) -> None:
     assert relative(tmp_path, tmp_path / "a") == str(tmp_path.resolve())
 
 
+@pytest.mark.slow
 def test_tracking_does_not_import_mlflow() -> None:
     code = "import sys, vlp.tracking, vlp.cli.tracking, vlp.cli.report; print([m for m in sys.modules if m in " + (
         "('mlflow', 'torch', 'pyarrow', 'matplotlib')])"

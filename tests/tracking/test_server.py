@@ -23,6 +23,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     here.close()
 
 
+@pytest.mark.slow
 def test_every_point_arrives_once_whatever_the_server_does(make: Make, server: Server) -> None:
     experiment = make(tracking={"enabled": True, "uri": server.uri})
     own = experiment.folder / "runs" / "stage1" / "journal.jsonl"
@@ -68,6 +69,7 @@ def test_every_point_arrives_once_whatever_the_server_does(make: Make, server: S
         assert sorted(p.step for p in points) == list(range(1, written + 1)), key
 
 
+@pytest.mark.slow
 def test_eight_processes_start_on_a_fresh_store(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.tracking.conftest import toy\n"

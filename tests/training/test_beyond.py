@@ -49,6 +49,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     return left(folder)
 
 
+@pytest.mark.slow
 def test_the_queue_holds_the_last_samples_in_the_order_of_their_places(whole: dict[str, Tensor]) -> None:
     done = [int(i) for step in range(STEPS) for i in grouped_indices(Source.lengths, BATCH, 5, step)]
     written = STEPS * BATCH
@@ -56,6 +57,7 @@ def test_the_queue_holds_the_last_samples_in_the_order_of_their_places(whole: di
     assert whole["queue.sample"].roll(-(written % ROWS)).tolist() == done[-ROWS:]
 
 
+@pytest.mark.slow
 def test_two_ranks_hold_what_one_does_in_two_steps(whole: dict[str, Tensor], tmp_path: Path) -> None:
     alone(tmp_path / "one", accumulation=2)
     Trainings(tmp_path).finish(tmp_path / "two", 2, student)
@@ -64,12 +66,14 @@ def test_two_ranks_hold_what_one_does_in_two_steps(whole: dict[str, Tensor], tmp
     alike(left(tmp_path / "two", 0), left(tmp_path / "two", 1), 0.0)
 
 
+@pytest.mark.slow
 def test_a_stop_changes_no_bit(whole: dict[str, Tensor], tmp_path: Path) -> None:
     for source in (Source(until=3), Source()):
         alone(tmp_path, source)
     alike(whole, left(tmp_path), 0.0)
 
 
+@pytest.mark.slow
 def test_one_two_one_ranks_keep_it(whole: dict[str, Tensor], tmp_path: Path) -> None:
     """The groups of the optimiser too: read from a universal checkpoint, each has its own settings."""
     alone(tmp_path, Source(until=2))
@@ -80,6 +84,7 @@ def test_one_two_one_ranks_keep_it(whole: dict[str, Tensor], tmp_path: Path) -> 
     alike(whole, left(tmp_path), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "zero_stage"), [("fp32", 0), ("fp32", 1), ("fp32", 2), ("bf16", 0), ("bf16", 2)])
 def test_after_a_batch_that_is_not_finite_it_is_one_step_behind(
     precision: str, zero_stage: int, tmp_path: Path
@@ -93,6 +98,7 @@ def test_after_a_batch_that_is_not_finite_it_is_one_step_behind(
     assert len(moved) == 4
 
 
+@pytest.mark.slow
 def test_a_teacher_moves_in_half_precision(tmp_path: Path) -> None:
     """In bf16 itself 0.995 of a number and 0.005 of one nearby are the number again."""
     step = alone(tmp_path, precision="bf16")
@@ -106,6 +112,7 @@ def test_a_teacher_moves_in_half_precision(tmp_path: Path) -> None:
         assert torch.equal(p, reached[f"teacher.{name}"].bfloat16()) and not p.requires_grad
 
 
+@pytest.mark.slow
 def test_a_spike_takes_it_back_too(tmp_path: Path) -> None:
     settings = {"epochs": 5, "spike_factor": 3.0, "checkpoint_steps": 10}
     step = alone(tmp_path, Source(spike=22), **settings)
@@ -122,6 +129,7 @@ def test_the_engine_sees_none_of_it() -> None:
     assert {n.split(".")[0] for n in step.state_dict()} == {"encoder", "head"}
 
 
+@pytest.mark.slow
 def test_one_that_is_damaged_or_gone_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alone(tmp_path, Source(until=3), keep_checkpoints=3)
     first, second, third = sorted((tmp_path / CHECKPOINTS).glob("step-*"))

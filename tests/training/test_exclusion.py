@@ -43,6 +43,7 @@ def train(places: Paths, folder: Path) -> Path:
     return folder / "model"
 
 
+@pytest.mark.slow
 def test_the_images_of_evaluations_are_not_trained_on(tiny_inputs: Path, tmp_path: Path) -> None:
     model = train(with_leaks(tiny_inputs, tmp_path / "leaks", IMAGES), tmp_path)
     had = seen.of_phases(model, {seen.PRETRAINING})
@@ -51,6 +52,7 @@ def test_the_images_of_evaluations_are_not_trained_on(tiny_inputs: Path, tmp_pat
     assert read_json(model / "inputs.json")["seen"]["images"] == 15
 
 
+@pytest.mark.slow
 def test_without_the_list_a_model_does_not_say_what_it_saw(tiny_inputs: Path, tmp_path: Path) -> None:
     model = train(paths(tiny_inputs), tmp_path)
     assert read_json(model / "inputs.json")["seen"] is None and seen.read(model) is None

@@ -71,6 +71,7 @@ def state(folder: Path, step: int) -> list[torch.Tensor]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks, precision", [(2, "fp32"), (1, "bf16")])
 def test_an_inf_changes_no_bit_and_names_its_batch(
     ranks: int, precision: str, tiny_inputs: Path, tmp_path: Path
@@ -148,6 +149,7 @@ class Noting(CaptionPairs):
         return super().batch(indices, draw)
 
 
+@pytest.mark.slow
 def test_a_spike_goes_back_and_leaves_out_its_batches(
     tiny_inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +177,7 @@ def test_too_little_memory_names_the_remedy() -> None:
     assert out_of_memory(RuntimeError("mat1 and mat2"), 8, 1, 2) is None
 
 
+@pytest.mark.slow
 def test_training_passes_the_remedy_on(tiny_inputs: Path, tmp_path: Path) -> None:
     e = experiment(epochs=1)
     inputs, o = Inputs(e, paths(tiny_inputs)), e.pretraining.stage1

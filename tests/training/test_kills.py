@@ -8,6 +8,8 @@ import pytest
 
 from tests.training.kills import CELLS, STEPS, Report, Trainings, kill_and_compare, losses
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trainings(tiny_inputs: Path) -> Trainings:

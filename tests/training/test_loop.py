@@ -31,6 +31,7 @@ def whole(tiny_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_gives_the_same_bits(tiny_inputs: Path, whole: Path, tmp_path: Path) -> None:
     first = driver(tiny_inputs, tmp_path, "stage2", "inline", 1, checkpoint_minutes=SOON)
     manifest = "run/checkpoints/step-*/manifest.json"
@@ -49,6 +50,7 @@ def test_killed_and_started_again_gives_the_same_bits(tiny_inputs: Path, whole: 
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_two_ranks_train_as_one_does(tiny_inputs: Path, tmp_path: Path) -> None:
     """Stage 1; stage 2's hard negatives are drawn within each rank."""
     short = {"epochs": 6, "dropout": 0.0}  # dropout is drawn for each rank
@@ -59,6 +61,7 @@ def test_two_ranks_train_as_one_does(tiny_inputs: Path, tmp_path: Path) -> None:
     assert one[-1] < one[0]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_training(tiny_inputs: Path, tmp_path: Path) -> None:
     with pytest.raises(VlpError, match=r"step 3: the loss is not finite \(mcr_visual nan.* number 3 in a row"):
         train(

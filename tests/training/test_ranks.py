@@ -58,6 +58,7 @@ def naming(folder: Path, inputs: Path, settings: dict[str, Any]) -> None:
         assert until <= stop.step <= until + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "zero_stage", [2, pytest.param(1, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.long)]
 )
@@ -132,6 +133,7 @@ ROUNDING = {"fp32": 2e-5, "bf16": 1e-2}
 """Of losses and weights: orders of summation differ. The rate is 1e-3, so a step that is left out shows in both."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "zero_stage, precision",
     [(0, "fp32"), (3, "fp32"), (0, "bf16")]
@@ -162,6 +164,7 @@ def test_the_embedding_cache_reads_whole_weights(tiny_inputs: Path, tmp_path: Pa
     assert len(one) == 4 and other == pytest.approx(one, rel=ROUNDING["fp32"])
 
 
+@pytest.mark.slow
 def test_fp16_is_refused_where_the_device_can_not_do_it(tiny_inputs: Path, tmp_path: Path) -> None:
     from tests.training.tiny_run import train as train_tiny
     from vlp.config.launch import Resources

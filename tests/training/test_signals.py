@@ -73,6 +73,7 @@ def undisturbed(tiny_inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return weights(folder).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_terminated_training_is_saved_at_the_end_of_its_step(
     tiny_inputs: Path, undisturbed: bytes, tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ def test_a_terminated_training_is_saved_at_the_end_of_its_step(
     assert weights(tmp_path).read_bytes() == undisturbed
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_rank_stops_both_and_the_job_is_started_again(tiny_inputs: Path, tmp_path: Path) -> None:
     train(tiny_inputs, tmp_path / "whole", "stage1", Resources(tasks_per_node=2), **SHORT)
     run = driver(tiny_inputs, tmp_path / "cut", "stage1", "local", 2, log_every=1, **SHORT)

@@ -209,6 +209,7 @@ class Waits(TorchDispatchMode):
 WAITING = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "_unique2", "repeat_interleave")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_whole_step_with_the_engine(accumulation: int, tiny_inputs: Path, tmp_path: Path) -> None:
     """Before the ranks agree nobody asks for a number. After it, when the device has nothing left to do but the

@@ -40,6 +40,7 @@ def sleepy(folder: Path, inputs: Path, settings: dict) -> None:
     train(PretrainingStep(model, o.losses), model, source, o, folder / "run", 5, "f")
 
 
+@pytest.mark.slow
 def test_a_sleeping_rank_is_named_and_the_job_ends(tiny_inputs: Path, tmp_path: Path) -> None:
     with Trainings(tiny_inputs).started(tmp_path, 2, sleepy, hang_minutes=0.15) as processes:
         for p in processes:

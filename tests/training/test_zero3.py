@@ -51,6 +51,7 @@ def uneven(folder: Path, inputs: Path, settings: dict[str, Any]) -> None:
         stage_2(folder, inputs, settings)
 
 
+@pytest.mark.slow
 def test_ranks_with_unlike_batches_do_not_wait_for_each_other(tiny_inputs: Path, tmp_path: Path) -> None:
     trainings = Trainings(tiny_inputs)
     settings: dict[str, Any] = {"epochs": STEPS * 8 / 40, "dropout": 0.0}

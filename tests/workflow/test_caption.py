@@ -6,11 +6,14 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.data.caption.tiny import directory
 from tests.workflow.test_smoke import ROOT, VLP, planned
 from vlp.data.tables import rows
+
+pytestmark = pytest.mark.slow
 
 SHAPES = {"train_images": 9, "val_images": 2, "test_images": 2, "questions_per_image": 3, "hypotheses_per_image": 3}
 

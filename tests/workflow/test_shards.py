@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.workflow.test_caption import SHAPES, snakemake
@@ -11,6 +12,8 @@ from tests.workflow.test_smoke import planned
 from vlp.config import load
 from vlp.regions.store import RegionStore
 from vlp.tracking import lineage
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_store_of_shards_is_not_copied(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from vlp.config import load
 from vlp.report import results
 from vlp.tracking import lineage
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 VLP = Path(sys.executable).parent
 

@@ -48,7 +48,7 @@ class Origin:
 
     @property
     def group(self) -> str:
-        """What the value is printed under: `model`, `pretraining.stage1`, `tasks.vqa`."""
+        """What the value is printed under: `model`, `pretraining.STAGE`, `tasks.vqa`."""
         parts = self.key.split(".")[:-1]
         return ".".join(parts[: 2 if parts and parts[0] in ("pretraining", "tasks") else 1]) or "experiment"
 

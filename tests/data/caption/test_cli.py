@@ -83,6 +83,7 @@ def test_the_experiment_reads_what_its_captioner_writes(config: Path, tmp_path: 
     assert journals == expected | {"caption-images.openimages"}
 
 
+@pytest.mark.slow
 def test_a_job_writes_the_same(config: Path, tmp_path: Path) -> None:
     folder = tmp_path / "results" / "several"
     tables = folder / "captions" / "openimages"

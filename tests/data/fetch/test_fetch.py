@@ -164,6 +164,7 @@ def test_a_host_that_does_not_answer_or_says_much_later_is_left_alone(server: Se
     assert sum(count for path, count in server.asked.items() if path.startswith("long")) == 1
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_continued_nothing_is_lost_or_double(server: Server, tmp_path: Path) -> None:
     """SIGKILL at three points; the rest is asked for by the last call, and every image is there once."""
     addresses = [server.url(f"ok/{i}.jpg") for i in range(300)]

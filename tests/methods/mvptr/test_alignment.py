@@ -181,6 +181,7 @@ def trained(paths: Paths, folder: Path, stage: str, every: int, resources: Resou
     return [json.loads(line) for line in (folder / "run" / "journal.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_a_training_has_the_same_bits_with_and_without(lab: Paths, tmp_path: Path, stage: str) -> None:
     """With dropout, whose streams a careless measurement would move."""

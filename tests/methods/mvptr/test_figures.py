@@ -25,6 +25,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return inputs, run / "model"
 
 
+@pytest.mark.slow
 def test_maps_are_of_the_named_rows_and_columns(trained: tuple[Path, Path]) -> None:
     inputs, model = trained
     found = probe.probe(tiny_run.experiment(), tiny_run.paths(inputs), model, "train")
@@ -42,6 +43,7 @@ def test_maps_are_of_the_named_rows_and_columns(trained: tuple[Path, Path]) -> N
         assert all(np.sum(pair[name], axis=1) == pytest.approx(1.0, abs=1e-3) for name in shapes)
 
 
+@pytest.mark.slow
 def test_each_tag_of_figure_6_stands_with_the_phrases_that_contain_it(trained: tuple[Path, Path]) -> None:
     inputs, model = trained
     points = probe.probe(tiny_run.experiment(), tiny_run.paths(inputs), model, "train")["embedding"]
@@ -89,6 +91,7 @@ def test_truth_of_an_extracted_phrase() -> None:
     assert probe._truth("attribute", [], marked) == [] == probe._truth("relation", [9], marked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("annotated", [True, False])
 def test_figure_5_has_the_nearest_region_of_annotated_and_extracted_phrases(
     trained: tuple[Path, Path], tmp_path: Path, annotated: bool

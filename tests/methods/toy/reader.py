@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from PIL.Image import Image, Resampling
 from torch import Tensor
-from vlp.images.pictures import Pictures
 
 from tests.methods.toy.batch import Batch
 from vlp.batching.draw import Draw
 from vlp.images.decode import to_pixels
+from vlp.images.pictures import Pictures
 
 if TYPE_CHECKING:
     from vlp.phrases.corpus import TextSet
