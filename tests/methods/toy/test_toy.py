@@ -59,6 +59,7 @@ def test_nothing_outside_the_folder_names_it() -> None:
 
 
 # -- the chain ----------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_it_has_no_rule_for_what_it_does_not_read(chain: Chain) -> None:
     stats = chain.said.split("Job stats:")[1].split("total")[0]
     ran = {m[1]: int(m[2]) for m in re.finditer(r"^(\w+) +(\d+)$", stats, re.M) if m[1] != "all"}
@@ -73,6 +74,7 @@ def test_it_has_no_rule_for_what_it_does_not_read(chain: Chain) -> None:
         assert not (chain.folder / name).exists(), name
 
 
+@pytest.mark.slow
 def test_a_model_directory_says_what_it_is(chain: Chain) -> None:
     folder = chain.folder / "models" / "only"
     config, inputs = (json.loads((folder / name).read_text()) for name in ("config.json", "inputs.json"))
@@ -80,6 +82,7 @@ def test_a_model_directory_says_what_it_is(chain: Chain) -> None:
     assert inputs["seen"]["images"] == 60 and "Toy" in (folder / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_every_task_has_its_numbers(chain: Chain) -> None:
     found = [r for r in results.read(chain.folder / "results.csv") if r.task != "data"]
     assert {(r.method, r.stage, r.split) for r in found} == {("toy", "fine-tuned", "test")}
@@ -93,6 +96,7 @@ def test_every_task_has_its_numbers(chain: Chain) -> None:
     assert {(r.seen_by_model, r.seen_by_detector) for r in found} == {("no", "no")}
 
 
+@pytest.mark.slow
 def test_the_report_speaks_of_the_toy_alone(chain: Chain) -> None:
     page = (chain.folder / "report.html").read_text()
     shown = re.sub(r"data:[^\"')]+|<style.*?</style>|<script.*?</script>|<[^>]+>", " ", page, flags=re.S)
@@ -100,6 +104,7 @@ def test_the_report_speaks_of_the_toy_alone(chain: Chain) -> None:
     assert [shown[max(0, m.start() - 60) : m.end() + 60] for m in OF_MVPTR.finditer(shown)] == []
 
 
+@pytest.mark.slow
 def test_a_bundle_is_verified(chain: Chain, tmp_path: Path) -> None:
     pack(load(chain.folder / "experiment.yaml"), tmp_path / "toy.tar")
     found = verify(tmp_path / "toy.tar")
@@ -107,6 +112,7 @@ def test_a_bundle_is_verified(chain: Chain, tmp_path: Path) -> None:
     assert found.checked["results.csv"] and found.checked["report.html"]
 
 
+@pytest.mark.slow
 def test_lineage_walks_back_to_the_raw_data(chain: Chain) -> None:
     found = lineage.trace(lineage.steps(chain.folder), chain.folder / "results.csv")
     rules = {step.rule for step in found}
@@ -115,6 +121,7 @@ def test_lineage_walks_back_to_the_raw_data(chain: Chain) -> None:
 
 
 # -- what a user does with it -------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_sweep_is_planned_and_told(chain: Chain, tmp_path: Path) -> None:
     plan = plans.make(sweeps.load(HERE / "toy_sweep.yaml"), [f"results={tmp_path}"])
     assert [node.kind for node in plan.nodes] == ["data", "only", "only", "run", "run"]
@@ -127,6 +134,7 @@ def test_a_sweep_is_planned_and_told(chain: Chain, tmp_path: Path) -> None:
     assert "slower" in tables.html(read.sweep.name, read.sweep.control, read.runs, cells)
 
 
+@pytest.mark.slow
 def test_estimate_and_doctor(chain: Chain) -> None:
     config = ["--config", str(chain.folder / "experiment.yaml")]
     told = CliRunner().invoke(estimate.app, config)

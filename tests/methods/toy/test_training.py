@@ -17,6 +17,8 @@ from tests.methods.toy.conftest import Chain
 from tests.methods.toy.lab import BATCH, STATE, STEPS, rank
 from tests.training.kills import Trainings
 
+pytestmark = pytest.mark.slow
+
 QUEUE = 64
 
 
