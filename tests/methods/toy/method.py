@@ -48,6 +48,11 @@ class Method(base.Method):
         config = {"method": NAME, **model.architecture.model_dump()}
         directory.save(model, folder, config, vocabulary, inputs, lineage, self.title)
 
+    def predictor(self, folder: Path, detector: Path | None) -> base.Predictor:
+        from tests.methods.toy.infer import Predictor
+
+        return Predictor(folder)
+
     def check_fits(self, model: nn.Module, inputs: Inputs, folder: Path) -> None:
         if sha256(folder / TOKENIZER) != sha256(inputs.paths.vocabulary / TOKENIZER):
             raise InputError(folder, "its word pieces are others.", "Name a model of this vocabulary.")

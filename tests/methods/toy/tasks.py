@@ -63,11 +63,12 @@ class Scorer:
         self.model = model
         self.image_ID = torch.cat([model.vectors(batch.to(model.device))[0] for batch in pictures])
         self.text_SD = torch.cat([model.vectors(batch.to(model.device))[1] for batch in texts])
-        self.coarse_IS: np.ndarray = (self.image_ID @ self.text_SD.T).cpu().numpy()
+        self.cosine_IS = (self.image_ID @ self.text_SD.T).cpu().numpy()
+        self.coarse_IS: np.ndarray | None = self.cosine_IS
 
     def match(self, pairs_N2: np.ndarray) -> np.ndarray:
         if self.model.head is None:
-            return self.coarse_IS[tuple(pairs_N2.T)]
+            return self.cosine_IS[tuple(pairs_N2.T)]
         image_N, text_N = torch.from_numpy(pairs_N2).to(self.model.device).T
         return self.model.judge(self.image_ID[image_N], self.text_SD[text_N])[:, 0].sigmoid().cpu().numpy()
 

@@ -19,7 +19,9 @@ from vlp.bundle.verify import verify
 from vlp.cli import doctor, estimate
 from vlp.config import load
 from vlp.config import sweep as sweeps
-from vlp.errors import ConfigError
+from vlp.errors import ConfigError, InputError
+from vlp.infer import Predictor
+from vlp.infer.search import Searcher
 from vlp.report import results
 from vlp.report import sweep as tables
 from vlp.sweep import plan as plans
@@ -121,6 +123,31 @@ def test_lineage_walks_back_to_the_raw_data(chain: Chain) -> None:
 
 
 # -- what a user does with it -------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_inference(chain: Chain) -> None:
+    picture = sorted((chain.folder / "raw" / "images").iterdir())[0]
+    text = "a red circle next to a blue square"
+    models = chain.folder / "models"
+    pretrained = Predictor.from_pretrained(models / "only")(picture, text)
+    assert -1 <= pretrained.cosine <= 1
+    with pytest.raises(InputError, match="match"):
+        _ = pretrained.match
+    assert 0 <= Predictor.from_pretrained(models / "retrieval.full")(picture, text).match <= 1
+    answers = Predictor.from_pretrained(models / "vqa.full")(picture, "is there a circle?").answers
+    assert len(answers) == 5 and answers[0][1] >= answers[1][1]
+
+
+@pytest.mark.slow
+def test_search(chain: Chain) -> None:
+    files = sorted((chain.folder / "raw" / "images").iterdir())[:3]
+    searcher = Searcher.from_pretrained(chain.folder / "models" / "retrieval.full")
+    assert isinstance(searcher, Searcher)
+    gallery = searcher.gallery({path.name: seen for path, seen in searcher.look(files)})
+    hits = searcher.images("a red circle", gallery, list(gallery), 3)
+    assert {hit.name for hit in hits} == {path.name for path in files}
+    assert hits == sorted(hits, key=lambda hit: -hit.match)
+
+
 @pytest.mark.slow
 def test_a_sweep_is_planned_and_told(chain: Chain, tmp_path: Path) -> None:
     plan = plans.make(sweeps.load(HERE / "toy_sweep.yaml"), [f"results={tmp_path}"])
