@@ -82,6 +82,8 @@ def test_names_do_not_depend_on_what_else_is_in_the_sweep(tmp_path: Path) -> Non
         ("pretraining.stage1.epochs=2", {"stage1", "stage2", "run"}),
         ("launch.pretraining.tasks_per_node=1", {"stage1", "stage2", "run"}),
         ("phrases.min_sentences=4", {"data", "stage1", "stage2", "run"}),
+        ("pretraining.tag_source=ground_truth", {"data", "stage1", "stage2", "run"}),
+        ("launch.cpu_threads=2", {"data", "stage1", "stage2", "run"}),
     ],
 )
 def test_a_change_reaches_what_comes_after_it(tmp_path: Path, override: str, kinds: set[str]) -> None:

@@ -1,5 +1,6 @@
 """The experiment: the only schema. Snakemake validates against the JSON schema exported from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -70,6 +71,15 @@ class Experiment(Part):
     """What it reads beside the texts, of {regions, phrases, pixels, codes, boxes}: nothing else is made."""
     zero_shot: ClassVar[frozenset[str]] = frozenset()
     """Tasks that a pre-trained model is asked too, without fine-tuning."""
+    depends: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "shapes": ("data.generator",),
+        "captions": ("data",),
+        "tables": ("data",),
+        "leaks": ("data",),
+        "vocabulary": ("vocabulary", "start_from"),
+    }
+    """Rule of the data -> the parts of the config that it depends on beside its input files; a subclass's are added.
+    Its `params` in the workflow and the key by which runs of a sweep share their data are both made of this."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", json_schema_extra=stated("local"))
     seed: int = Field(default=0, json_schema_extra=stated("local"))
@@ -94,6 +104,12 @@ class Experiment(Part):
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
+
+    @classmethod
+    def parts_of(cls, *rules: str) -> list[str]:
+        """The parts of the config that rules of the data depend on; no rule named: all."""
+        every = [(rule, parts) for c in reversed(cls.__mro__) for rule, parts in vars(c).get("depends", {}).items()]
+        return sorted({part for rule, parts in every if not rules or rule in rules for part in parts})
 
     @property
     def folder(self) -> Path:

@@ -1,5 +1,6 @@
 """Phrases of the texts, for methods that read them (paper 3.1)."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -22,5 +23,11 @@ class WithPhrases(Experiment):
     """An experiment of a method that reads phrases: they are mined, and follow the word pieces in one vocabulary."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"phrases"})
+
+    depends: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "phrases": ("phrases.parser",),
+        "phrases_shard": ("phrases.parser", "phrases.shards"),
+        "vocabulary": ("phrases",),
+    }
 
     phrases: Phrases = Phrases()

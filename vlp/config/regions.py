@@ -1,5 +1,6 @@
 """Regions: which detector, or which published feature files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -97,6 +98,13 @@ class WithRegions(Experiment):
     published features."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"regions"})
+
+    depends: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "detector": ("regions.detector", "regions.on_bad_image", "seed", "launch.cpu_threads"),
+        "regions": ("regions", "launch.cpu_threads"),
+        "regions_import": ("regions",),
+        "regions_merge": ("data",),
+    }
 
     regions: Regions = Regions()
 

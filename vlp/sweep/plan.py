@@ -24,8 +24,6 @@ from vlp.files import write_text
 from vlp.tracking.run import flatten
 
 _LOCAL = {"name", "results", "tracking", "sources", "reuse", "launch"}
-_AFTER_DATA = {"seed", "model", "masking", "lengths", "pretraining", "tasks"}
-"""Parts of an experiment that its data do not depend on."""
 
 
 def kinds(e: Experiment) -> list[str]:
@@ -34,11 +32,9 @@ def kinds(e: Experiment) -> list[str]:
 
 
 def _later(kind: str, e: Experiment) -> set[str]:
-    """Key paths that the work of a kind does not depend on; `pretraining.STAGE` of the stages after it."""
+    """Key paths that the work of a stage, or of a run, does not depend on; `pretraining.STAGE` of the stages after."""
     if kind == "run":
         return set()
-    if kind == "data":
-        return _AFTER_DATA
     stages = list(e.stages)
     return {"tasks", *(f"pretraining.{stage}" for stage in stages[stages.index(kind) + 1 :])}
 
@@ -138,9 +134,10 @@ def _run(
     """Add the nodes of one run; returns the run's."""
     reuse: dict[str, Any] = {}
     name = ""
+    data = key("data", base)
     for kind in kinds(base):
         e = base if kind == "data" else base.model_copy(update={"seed": seed})
-        name = f"{kind}-{key(kind, e)}"
+        name = f"{kind}-{key(kind, e, data)}"
         if name not in nodes:
             varied = {"row": user.rpartition(", ")[0], **{k: _value(kind, e, k) for k in keys}}
             nodes[name] = Node(kind, name, _placed(e, sweep, name, folder, reuse, array, varied))
@@ -154,24 +151,43 @@ def _run(
 
 def _value(kind: str, e: Experiment, path: str) -> str:
     """The value of a key in work of this kind; `any` where the work does not depend on it."""
-    if any(f"{path}.".startswith(f"{later}.") for later in _later(kind, e)):
+    if kind == "data":
+        parts = e.parts_of()
+        known = any(f"{path}.".startswith(f"{part}.") or f"{part}.".startswith(f"{path}.") for part in parts)
+    else:
+        known = not any(f"{path}.".startswith(f"{later}.") for later in _later(kind, e))
+    if not known:
         return "any"
-    value: Any = e.model_dump(mode="json")
+    return str(_at(e.model_dump(mode="json"), path))
+
+
+def _at(value: Any, path: str) -> Any:
+    """None: there is no such key."""
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
-    return str(value)
+    return value
 
 
-def key(kind: str, e: Experiment) -> str:
-    """Digest of all settings that the work of this kind, and of those before it, depends on."""
+def key(kind: str, e: Experiment, data: str = "") -> str:
+    """Digest of all settings that the work of this kind, and of those before it, depends on.
+
+    Args:
+        data: key of the data that a stage or a run uses.
+    """
+    if kind == "data":
+        whole = e.model_dump(mode="json")
+        return _digest({part: _at(whole, part) for part in e.parts_of()})
     later = _later(kind, e)
     value = e.model_dump(mode="json", exclude=_LOCAL | later)
     for stage in (key.removeprefix("pretraining.") for key in later if key.startswith("pretraining.")):
         value["pretraining"].pop(stage)
-    if kind != "data":
-        # The number of processes and threads decides the last bits; where they run does not.
-        parts = [e.launch.pretraining, *([e.launch.finetuning] if kind == "run" else [])]
-        value["processes"] = [(r.nodes, r.tasks_per_node, r.threads) for r in parts]
+    # The number of processes and threads decides the last bits; where they run does not.
+    parts = [e.launch.pretraining, *([e.launch.finetuning] if kind == "run" else [])]
+    value |= {"key of the data": data, "processes": [(r.nodes, r.tasks_per_node, r.threads) for r in parts]}
+    return _digest(value)
+
+
+def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -88,6 +88,11 @@ def part(*names):
     return describe
 
 
+def depends(*rules):
+    """What rules of the data depend on, as the schema declares it: a sweep shares data by the same parts."""
+    return part(*EXPERIMENT.parts_of(*rules))
+
+
 # How every rule calls the command; one process beside the workflow mirrors the journals of all to MLflow.
 VLP = f"{Path(sys.executable).parent}/vlp"
 CALL = {"vlp": VLP, "config": RESOLVED}

@@ -17,7 +17,7 @@ if EXPERIMENT.data.generator is not None:
             "../../envs/vlp.yaml"
         params:
             **CALL,
-            part=part("data.generator"),
+            part=depends("shapes"),
             raw=subpath(output[0], parent=True),
         shell:
             "{params.vlp} data shapes --config {params.config} --out {params.raw} > {log} 2>&1"
@@ -94,7 +94,7 @@ rule tables:
         "../../envs/vlp.yaml"
     params:
         **CALL,
-        part=part("data"),
+        part=depends("tables"),
         tables=subpath(output[0], parent=True),
     shell:
         "{params.vlp} data read --config {params.config} --out {params.tables} > {log} 2>&1"
@@ -113,7 +113,7 @@ rule leaks:
         "../../envs/vlp.yaml"
     params:
         **CALL,
-        part=part("data"),
+        part=depends("leaks"),
         tables=subpath(input[0], parent=True),
         leaks=subpath(output[0], parent=True),
     shell:

@@ -17,7 +17,7 @@ if EXPERIMENT.phrases.shards == 1:
         threads: threads_alone("phrases", SETTINGS["phrases"]["processes"])
         params:
             **CALL,
-            part=part("phrases.parser"),
+            part=depends("phrases"),
             tables=subpath(input[0], parent=True),
         shell:
             "{params.vlp} phrases mine --config {params.config} --tables {params.tables} --out {output} > {log} 2>&1"
@@ -36,7 +36,7 @@ else:
         threads: threads_alone("phrases", SETTINGS["phrases"]["processes"])
         params:
             **CALL,
-            part=part("phrases.parser", "phrases.shards"),
+            part=depends("phrases_shard"),
             tables=subpath(input[0], parent=True),
             shard=lambda wildcards: wildcards.scatteritem.replace("-of-", "/"),
         shell:

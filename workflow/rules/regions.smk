@@ -7,9 +7,7 @@ else:
 EXTRACTION_THREADS = (
     SETTINGS["launch"]["cpu_threads"] + SETTINGS["regions"]["extraction"]["workers"]
 )
-TRUTH = [
-    "pretraining.tag_source"
-]  # ground-truth tags go into the store where it asks for them
+TRUTH = "ground_truth_tags"  # they go into the store where the method asks for them
 
 
 scattergather:
@@ -32,12 +30,7 @@ if REGIONS.source == "detector":
         threads: SETTINGS["launch"]["cpu_threads"]
         params:
             **CALL,
-            part=part(
-                "regions.detector",
-                "regions.on_bad_image",
-                "seed",
-                "launch.cpu_threads",
-            ),
+            part=depends("detector"),
             tables=subpath(input[0], parent=True),
         shell:
             "{params.vlp} regions train --config {params.config} --tables {params.tables} --out {output.weights} > {log} 2>&1"
@@ -60,7 +53,7 @@ if REGIONS.source != "vinvl_tsv" and REGIONS.extraction.shards == 1:
         threads: threads_alone("extraction", EXTRACTION_THREADS)
         params:
             **CALL,
-            part=part("regions", "launch.cpu_threads", *TRUTH),
+            part=depends("regions", TRUTH),
             tables=subpath(input[0], parent=True),
             weights=" ".join(f"--weights {path}" for path in WEIGHTS),
         shell:
@@ -87,7 +80,7 @@ elif REGIONS.source != "vinvl_tsv":
         threads: threads_alone("extraction", EXTRACTION_THREADS)
         params:
             **CALL,
-            part=part("regions", "launch.cpu_threads", *(TRUTH if KEPT else [])),
+            part=depends("regions", *([TRUTH] if KEPT else [])),
             tables=subpath(input[0], parent=True),
             weights=" ".join(f"--weights {path}" for path in WEIGHTS),
             shard=lambda wildcards: wildcards.scatteritem.replace("-of-", "/"),
@@ -110,7 +103,7 @@ elif REGIONS.source != "vinvl_tsv":
             "../../envs/vlp.yaml"
         params:
             **CALL,
-            part=part("data", *TRUTH),
+            part=depends("regions_merge", TRUTH),
             tables=subpath(input[0], parent=True),
             out="--keep" if KEPT else f"--out {STORE}",
         shell:
@@ -141,7 +134,7 @@ else:
             "../../envs/vlp.yaml"
         params:
             **CALL,
-            part=part("regions", *TRUTH),
+            part=depends("regions_import", TRUTH),
             tables=subpath(input[0], parent=True),
         shell:
             "{params.vlp} regions import --config {params.config} --tables {params.tables} "

@@ -13,7 +13,7 @@ rule vocabulary:
         "../../envs/vlp.yaml"
     params:
         **CALL,
-        part=part(*(["phrases"] if PHRASES_READ else []), "vocabulary", "start_from"),
+        part=depends("vocabulary"),
         tables=subpath(input[0], parent=True),
         vocabulary=lambda wildcards, output: Path(output[-1]).parents[1],
         read=f"{PHRASES_OPTION} {REGIONS_OPTION}",

@@ -1,5 +1,6 @@
 """What an experiment of MVPTR sets: the only schema of it (paper 3, 4; A.1, A.2, A.3)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -150,6 +151,7 @@ class Experiment(WithRegions, WithPhrases):
         StageFacts("stage1", "Stage 1", stream=1),
         StageFacts("stage2", "Stage 2", stream=2),
     )
+    depends: ClassVar[Mapping[str, tuple[str, ...]]] = {"ground_truth_tags": ("pretraining.tag_source",)}
     zero_shot: ClassVar[frozenset[str]] = frozenset({"grounding"})
 
     lengths: Lengths = Lengths()
