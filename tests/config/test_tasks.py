@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ def test_a_file_is_a_task_and_the_order_stays() -> None:
     assert {path.stem for path in HERE.glob("*.py")} - {"__init__", "base"} == set(known())
     for name, task in known().items():
         assert task.name == name and issubclass(task.config, Task)
+        module, _, kind = task.samples.partition(":")
+        assert getattr(importlib.import_module(module), kind).name == name
         assert task.table in SCHEMAS and task.nullable <= set(task.columns)
 
 

@@ -68,6 +68,8 @@ class Facts:
     """Of its predictions; more may stand beside them."""
     headlines: tuple[tuple[str, str], ...]
     """The metrics that the report begins with, and what they are called there."""
+    samples: str
+    """`module:class` of its samples, exchange of images and tables of predictions (`vlp/tasks/base.py: Task`)."""
     place: int
     """Tasks are listed in this order."""
     nullable: frozenset[str] = frozenset()

@@ -20,6 +20,7 @@ FACTS = Facts(
     texts="entailment",
     columns=("pair_id", "image_id", "label", "prediction"),
     headlines=(("accuracy", "Entailment"),),
+    samples="vlp.tasks.classification:Entailment",
     place=30,
     labels=LABELS,
     excluded_by_paper=True,

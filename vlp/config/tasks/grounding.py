@@ -18,6 +18,7 @@ FACTS = Facts(
     texts="grounding",
     columns=("phrase_id", "image_id", "phrase_type", "box", "boxes", "num_regions", "covered", "random_hit"),
     headlines=(("accuracy", "Grounding"),),
+    samples="vlp.tasks.grounding:Grounding",
     place=40,
     nullable=frozenset({"num_regions", "covered", "random_hit"}),
     needs=frozenset({"boxes"}),

@@ -17,6 +17,7 @@ FACTS = Facts(
     texts="referring",
     columns=("ref_id", "image_id", "partition", "box", "boxes", "num_regions", "covered", "random_hit"),
     headlines=(("accuracy", "Referring"),),
+    samples="vlp.tasks.referring:Referring",
     place=50,
     nullable=frozenset({"num_regions", "covered", "random_hit"}),
     needs=frozenset({"boxes"}),

@@ -34,6 +34,7 @@ FACTS = Facts(
         ("TR@1", "Image to text, R@1"),
         ("TR@10", "Image to text, R@10"),
     ),
+    samples="vlp.tasks.retrieval:Retrieval",
     place=10,
     nullable=frozenset({"coarse"}),
     compared=(("RSUM", "fine-tuned", "RSUM"), ("Uni-RSUM", "fine-tuned", "Uni-RSUM")),

@@ -34,6 +34,7 @@ FACTS = Facts(
     texts="questions",
     columns=("question_id", "image_id", "answer_type", "answer", "answers"),
     headlines=(("accuracy", "Questions"),),
+    samples="vlp.tasks.classification:Vqa",
     place=20,
     compared=(("VQA", "fine-tuned", "accuracy"),),
 )
