@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel
 
 from tests.methods.mvptr.test_model import vocabulary
@@ -93,3 +95,37 @@ def test_merged_attention_reads_everything_in_one_sequence() -> None:
     assert not torch.allclose(model.joint(changed)[-1][:, 0], states[-1][:, 0])
     with pytest.raises(ValueError, match="set text_layers and visual_layers to 0"):
         Mvptr(one.model_copy(update={"text_layers": 1}))
+
+
+HEADS = {"vqa": "answer_head", "entailment": "entailment_head", "referring": "referring_head"}
+
+
+def older(folder: Path, head: str) -> Path:
+    """The directory as an earlier version wrote it."""
+    tensors = load_file(folder / "model.safetensors")
+    old = {k.replace(f"head.{head}.", f"{HEADS[head]}."): v for k, v in tensors.items()}
+    assert old.keys() != tensors.keys()
+    save_file(old, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_directory_of_an_earlier_version_loads(head: Any, tmp_path: Path) -> None:
+    model = Mvptr(architecture(head=head, head_size=3 if head == "vqa" else 0))
+    directory.save(model, tmp_path / "m", vocabulary(tmp_path / "v"), {}, {})
+    for again in (directory.load(older(tmp_path / "m", head)), AutoModel.from_pretrained(tmp_path / "m")):
+        assert again.state_dict().keys() == model.state_dict().keys()
+        for key, value in model.state_dict().items():
+            assert torch.equal(value, again.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("stored", [None, *HEADS])
+@pytest.mark.parametrize("head", HEADS)
+def test_any_head_is_put_on_any_model(head: Any, stored: Any, tmp_path: Path) -> None:
+    """A fresh one where the directory has none or another task's; the directory's own where it has it."""
+    made = Mvptr(architecture(head=stored, head_size=3 if stored == "vqa" else 0))
+    directory.save(made, tmp_path / "m", vocabulary(tmp_path / "v"), {}, {})
+    model = directory.load(tmp_path / "m", head, 3 if head == "vqa" else 0)
+    assert {k.split(".")[1] for k in model.state_dict() if directory.is_head(k)} == {head}
+    same = [k for k in made.state_dict() if head == stored or not directory.is_head(k)]
+    assert all(torch.equal(made.state_dict()[k], model.state_dict()[k]) for k in same)

@@ -137,10 +137,11 @@ def test_phrase_and_answer_rows(model: Mvptr) -> None:
     task = Mvptr(architecture(head="vqa", head_size=2))
     torch.nn.init.normal_(task.mlm_head.bias)
     set_answer_rows(task, [[6, 7], [8]])
-    assert task.answer_head.table is not None
-    torch.testing.assert_close(task.answer_head.table[0], (task.embeddings.weight[6] + task.embeddings.weight[7]) / 2)
-    torch.testing.assert_close(task.answer_head.bias[1], task.mlm_head.bias[8])
-    torch.testing.assert_close(task.answer_head.dense.weight, task.mlm_head.dense.weight)
+    head: Any = task.head["vqa"]
+    assert head.table is not None
+    torch.testing.assert_close(head.table[0], (task.embeddings.weight[6] + task.embeddings.weight[7]) / 2)
+    torch.testing.assert_close(head.bias[1], task.mlm_head.bias[8])
+    torch.testing.assert_close(head.dense.weight, task.mlm_head.dense.weight)
 
 
 def vocabulary(folder: Path) -> Path:

@@ -5,11 +5,13 @@ Apart from mvptr.py because importing transformers takes seconds, which no train
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
@@ -72,6 +74,17 @@ class MvptrModel(Mvptr, PreTrainedModel):
         PreTrainedModel.__init__(self, config)
         self.build(config.architecture)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, name: Any, *args: Any, **kwargs: Any) -> Any:
+        """As transformers', also of a directory that an earlier version wrote, with other names of the heads."""
+        file = Path(str(name)) / directory.WEIGHTS
+        if file.is_file():
+            with safe_open(file, "pt") as tensors:
+                old = [k for k in tensors.keys() if own.renamed(k) != k]  # noqa: SIM118  (no mapping)
+            if old:
+                kwargs.setdefault("key_mapping", {f"^{re.escape(k)}$": own.renamed(k) for k in old})
+        return super().from_pretrained(name, *args, **kwargs)
 
     def _init_weights(self, module: Any) -> None:
         initialise(module)

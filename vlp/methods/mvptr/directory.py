@@ -19,6 +19,8 @@ COMPANIONS = ("phrases.json", "detector")
 """What its directories hold besides."""
 TRANSFORMERS = {"model_type": "mvptr", "architectures": ["MvptrModel"]}
 """Keys of config.json by which transformers' Auto classes find the model (auto.py)."""
+OLD_HEADS = {"answer_head.": "head.vqa.", "entailment_head.": "head.entailment.", "referring_head.": "head.referring."}
+"""Beginnings of the tasks' tensors as earlier versions named them."""
 
 
 def architecture(experiment: Experiment, word_rows: int, phrase_rows: int, region_size: int) -> Architecture:
@@ -50,7 +52,7 @@ def read_architecture(folder: Path) -> Architecture:
 
 
 def load(folder: Path, head: Head | None = None, head_size: int = 0) -> Mvptr:
-    """The model of a directory; with `head`, a fresh task head is put on where the directory has none.
+    """The model of a directory; with `head`, that task's head is put on, fresh where the directory has another or none.
 
     Raises:
         InputError: a tensor is missing, unexpected or of another shape; each is named.
@@ -58,10 +60,23 @@ def load(folder: Path, head: Head | None = None, head_size: int = 0) -> Mvptr:
     stored = read_architecture(folder)
     wanted = stored if head is None else stored.model_copy(update={"head": head, "head_size": head_size})
     model = Mvptr(wanted)
-    fresh = set() if stored.head == wanted.head else {k for k in model.state_dict() if is_head(k)}
-    load_strictly(model, read_tensors(folder), folder / WEIGHTS, fresh)
+    tensors = {renamed(key): value for key, value in read_tensors(folder).items()}
+    fresh: set[str] = set()
+    if stored.head != wanted.head:
+        tensors = {key: value for key, value in tensors.items() if not is_head(key)}
+        fresh = {key for key in model.state_dict() if is_head(key)}
+    load_strictly(model, tensors, folder / WEIGHTS, fresh)
     return model
 
 
 def is_head(key: str) -> bool:
-    return key.startswith(("answer_", "entailment_"))
+    """Of a task."""
+    return key.startswith("head.")
+
+
+def renamed(key: str) -> str:
+    """A tensor's name of today, of one in a directory that an earlier version wrote."""
+    for old, new in OLD_HEADS.items():
+        if key.startswith(old):
+            return new + key.removeprefix(old)
+    return key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -87,13 +88,14 @@ def set_phrase_rows(model: Mvptr, word_ids: list[list[int]]) -> None:
 
 def set_answer_rows(model: Mvptr, answer_ids: list[list[int]]) -> None:
     """Rows and biases: means of the MLM head's over each answer's tokens; the transform is copied (A.3.2)."""
-    table = model.answer_head.table
+    head: Any = model.head["vqa"]
+    table = head.table
     assert table is not None
     words = model.mlm_head.table if model.mlm_head.table is not None else model.embeddings.weight
     with torch.no_grad():
         for part in ("dense", "norm"):
-            getattr(model.answer_head, part).load_state_dict(getattr(model.mlm_head, part).state_dict())
+            getattr(head, part).load_state_dict(getattr(model.mlm_head, part).state_dict())
         for row, ids in enumerate(answer_ids):
             if ids:
                 table[row] = words[ids].mean(0)
-                model.answer_head.bias[row] = model.mlm_head.bias[ids].mean()
+                head.bias[row] = model.mlm_head.bias[ids].mean()

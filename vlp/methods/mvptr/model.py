@@ -110,12 +110,14 @@ class Mvptr(nn.Module):
         self.logit_scale = nn.Parameter(torch.full((1,), math.log(1 / 0.07)))
         if a.qa_head_size:
             self.qa_head = Linear(d, a.qa_head_size)
+        # Of a task: all under one name, so that what is a head is told by its place.
+        self.head = nn.ModuleDict()
         if a.head == "vqa":
-            self.answer_head = VocabularyHead(d, a.head_size, own_table=True)
+            self.head["vqa"] = VocabularyHead(d, a.head_size, own_table=True)
         elif a.head == "entailment":
-            self.entailment_head = Linear(d, 3)
+            self.head["entailment"] = Linear(d, 3)
         elif a.head == "referring":
-            self.referring_head = Linear(d, 1)
+            self.head["referring"] = Linear(d, 1)
         initialise(self)
 
     @property
@@ -248,14 +250,14 @@ class Mvptr(nn.Module):
 
     def answer_logits(self, multimodal_BND: Tensor) -> Tensor:
         """[B, answers] from the joint [CLS] state (paper 4.2.2, A.3.2)."""
-        return self.answer_head(self.dropout(multimodal_BND[:, 0]))
+        return self.head["vqa"](self.dropout(multimodal_BND[:, 0]))
 
     def entailment_logits(self, multimodal_BND: Tensor) -> Tensor:
-        return self.entailment_head(self.dropout(self.pooled(multimodal_BND)))
+        return self.head["entailment"](self.dropout(self.pooled(multimodal_BND)))
 
     def referring_logits(self, multimodal_BND: Tensor, length: int, regions: int) -> Tensor:
         """[B,R] from each region's state: the release's `mod 3` (reference 5.4)."""
-        return self.referring_head(self.dropout(multimodal_BND[:, length : length + regions]))[..., 0]
+        return self.head["referring"](self.dropout(multimodal_BND[:, length : length + regions]))[..., 0]
 
     def referring_similarity(self, multimodal_BND: Tensor, length: int, regions: int) -> Tensor:
         """Cosine [B,R] of the text's [CLS] state with each region: the release's `mod 1` (reference 5.4)."""

@@ -101,12 +101,12 @@ def _pairs(a: Architecture, kind: str) -> list[tuple[str, str, Convert]]:
     if kind in ("pretraining", "retrieval"):
         keys.append(("logit_scale", "logit_scale", _same))
     heads = {"pretraining": [("cls.predictions", "mlm_head"), ("half_mlm", "tag_head")]}
-    heads["vqa"] = [("cls.predictions", "answer_head")]
+    heads["vqa"] = [("cls.predictions", "head.vqa")]
     for theirs, ours in heads.get(kind, []):
         module(f"{theirs}.transform.dense", f"{ours}.dense")
         module(f"{theirs}.transform.LayerNorm", f"{ours}.norm")
         keys.append((f"{theirs}.bias", f"{ours}.bias", _same))
-        if ours == "answer_head" or not a.tied_decoders:
+        if ours == "head.vqa" or not a.tied_decoders:
             keys.append((f"{theirs}.decoder.weight", f"{ours}.table", _same))
     if kind == "pretraining":
         module("cls.seq_relationship", "itm_head")
@@ -116,7 +116,7 @@ def _pairs(a: Architecture, kind: str) -> list[tuple[str, str, Convert]]:
         # In fine-tuning the release counts 1 as match, in pre-training 0 (reference 1.9, row 21).
         module("classifier", "itm_head", _flipped)
     elif kind in ("entailment", "referring"):
-        module("classifier", f"{kind}_head")
+        module("classifier", f"head.{kind}")
     return keys
 
 
