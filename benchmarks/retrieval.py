@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.plain import base, random_batch
-from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.batch import Batch, Images, Texts
 from vlp.methods.mvptr.config import Lengths
 from vlp.methods.mvptr.model import Architecture, Mvptr
 from vlp.methods.mvptr.reranking import UnimodalCache
@@ -45,6 +45,14 @@ class Samples:
 
     def sizes(self, rows: np.ndarray) -> np.ndarray:
         return self.whole.text_mask_BL[rows].sum(1).numpy()
+
+    def of_texts(self, rows: np.ndarray) -> Texts:
+        whole = self(rows, ["0"] * len(rows))
+        return Texts(whole.text_ids_BL, whole.text_mask_BL)
+
+    def of_images(self, images: list[str]) -> Images:
+        w = self(np.zeros(len(images), np.int64), images)
+        return Images(w.tag_ids_BT, w.tag_mask_BT, w.regions_BRF, w.region_mask_BR)
 
     def __call__(self, rows: np.ndarray, images: list[str], full: bool = False) -> Batch:
         """`full`: padded to the caps; else to the longest."""

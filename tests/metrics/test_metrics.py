@@ -212,3 +212,25 @@ def test_prior_boxes() -> None:
         [40, 40, 60, 60],
     ]
     assert grounding.prior_boxes(np.zeros((0, 4)), (8, 6)).tolist() == [[0, 0, 8, 6]] * 4
+
+
+def test_recall_among_the_best_boxes_is_counted_and_its_chance_is_that_of_drawing() -> None:
+    right, wrong = [0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]
+    ranked = [[wrong] * place + [right] + [wrong] * (9 - place) for place in (0, 4, 5, 9)] + [[wrong] * 10]
+    table = pa.table({"ranked": ranked, "box": [r[0] for r in ranked], "boxes": [[right]] * 5})
+    found = {k: grounding.found_within(table, k) for k in (1, 5, 10)}
+    assert {k: v.tolist() for k, v in found.items() if v is not None} == {
+        1: [True, False, False, False, False],
+        5: [True, True, False, False, False],
+        10: [True, True, True, True, False],
+    }
+    assert found[1] is not None and np.array_equal(found[1], grounding.hits(table))  # R@1 is the accuracy
+    assert grounding.found_within(table.drop_columns("ranked"), 5) is None  # of an earlier version
+
+
+@given(st.integers(1, 12), st.data())
+def test_chance_among_k_equals_counting_every_draw(regions: int, data: st.DataObject) -> None:
+    hits, k = data.draw(st.integers(0, regions)), data.draw(st.integers(1, 12))
+    draws = list(combinations(range(regions), min(k, regions)))
+    counted = sum(any(region < hits for region in draw) for draw in draws) / len(draws)
+    assert grounding.chance_within(k, hits / regions, regions) == pytest.approx(counted)

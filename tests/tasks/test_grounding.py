@@ -97,6 +97,11 @@ def test_the_upper_bound_is_that_of_the_regions_own_figure(
     task = make("grounding", Inputs(e, crowded), "full")
     pq.write_table(task.predict(directory.load(start).eval(), "test"), tmp_path / "p.parquet")
     found = {(m.protocol, m.metric): m for m in evaluate("grounding", tmp_path / "p.parquet", crowded.tables, store)}
+    for rule in metric.RULES:
+        values = [found[f"IoU > 0.5, {rule} box", name] for name in ("accuracy", "R@5", "R@10", "upper bound")]
+        assert sorted(m.value for m in values) == [m.value for m in values]
+        chances = [m.chance for m in values[:3]]
+        assert None not in chances and chances == sorted(chances)  # type: ignore[type-var]
     own = {r.protocol: r for r in upper_bounds(e, store, crowded.tables) if r.split == "test"}
     for rule in metric.RULES:
         measure = found[f"IoU > 0.5, {rule} box", "upper bound"]

@@ -116,12 +116,16 @@ class Classifier(Side):
         """[B,A]: logits of the task's answers or classes; the highest is the prediction."""
 
 
+RANKED = 10
+"""So many boxes of a phrase are kept: R@10 is the deepest measure."""
+
+
 @dataclass(frozen=True)
 class Ranked:
     """The boxes that a model gives a phrase, best first."""
 
     boxes_K4: np.ndarray
-    """xyxy, pixels of the original image, float32; K >= 1."""
+    """xyxy, pixels of the original image, float32; K >= 1, and no more than `RANKED` are read."""
     candidates_R4: np.ndarray | None
     """The regions that it chose from; None: it gives boxes of its own."""
 

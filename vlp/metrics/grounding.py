@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import comb
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,8 @@ Rule = Literal["any", "merged"]
 RULES: tuple[Rule, ...] = ("any", "merged")
 """any: some true box is hit; merged: the box around all true boxes is hit."""
 THRESHOLD = 0.5
+DEPTHS = (5, 10)
+"""Of the ranked boxes: R@5, R@10."""
 PRIOR_PHRASES = 20_000
 """So many train phrases choose the box prior."""
 Boxes = NDArray[np.float64]
@@ -54,6 +57,52 @@ def hits(predictions: pa.Table, rule: Rule = "any", *, strict: bool = True) -> N
     return np.array(
         [bool(right([r["box"]], r["boxes"], rule, strict=strict)[0]) for r in columns if r["boxes"]], dtype=bool
     )
+
+
+def found_within(predictions: pa.Table, k: int, rule: Rule = "any", *, strict: bool = True) -> NDArray[np.bool_] | None:
+    """Whether one of a phrase's k best boxes is right, as `hits`; None: the predictions hold the best one alone."""
+    if "ranked" not in predictions.column_names:
+        return None
+    rows = predictions.select(["ranked", "boxes"]).to_pylist()
+    found = [right(r["ranked"][:k], r["boxes"], rule, strict=strict).any() for r in rows if r["boxes"]]
+    return np.array(found, dtype=bool)
+
+
+def chance_within(k: int, share: float, regions: int) -> float:
+    """Probability that k different regions, drawn at random, hold a right one.
+
+    Args:
+        share: of the `regions` that are right.
+    """
+    wrong = regions - round(share * regions)
+    return 1 - comb(wrong, min(k, regions)) / comb(regions, min(k, regions))
+
+
+def recalls_within(
+    predictions: pa.Table,
+    rows: Sequence[Mapping[str, Any]],
+    rule: Rule,
+    protocol: str,
+    random: Sequence[float] | None,
+    *,
+    strict: bool = True,
+) -> Iterator[Measure]:
+    """R@5 and R@10; R@1 is the accuracy.
+
+    Args:
+        rows: of the predictions, those whose phrase has a box.
+        random: share of each one's regions that are right; None: they are no regions.
+    """
+    images = [row["image_id"] for row in rows]
+    for k in DEPTHS:
+        values = found_within(predictions, k, rule, strict=strict)
+        if values is None:
+            return
+        luck = None
+        if random is not None:
+            each = [chance_within(k, s, r["num_regions"]) for s, r in zip(random, rows, strict=True)]
+            luck = 100 * float(np.mean(each))
+        yield mean(protocol, f"R@{k}", 100.0 * values, images, luck)
 
 
 def readings_of(predictions: pa.Table) -> list[str]:
@@ -112,6 +161,7 @@ def measures(e: Evaluated) -> Iterator[Measure]:
             yield mean(protocol, "upper bound", 100.0 * covered, images, None)
         if prior is not None:
             yield prior
+        yield from recalls_within(predictions, rows, rule, protocol, random)
         names = readings_of(predictions)
         for i, name in enumerate(names if len(names) > 1 else []):
             metric = f"accuracy by {name}{' (chosen on val)' if i == 0 else ''}"

@@ -24,3 +24,6 @@ def measures(e: Evaluated) -> Iterator[Measure]:
         yield mean(protocol, f"accuracy{name}", 100.0 * hits[at], images, luck)
         if chosen:
             yield mean(protocol, f"upper bound{name}", [100.0 * rows[i]["covered"] for i in at], images, None)
+        if part is None:
+            random = [row["random_hit"] for row in rows] if chosen else None
+            yield from grounding.recalls_within(e.predictions, rows, "any", protocol, random, strict=False)

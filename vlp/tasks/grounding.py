@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from torch import nn
 
-from vlp.methods.base import Grounder, Ranked
+from vlp.methods.base import RANKED, Grounder, Ranked
 from vlp.metrics import grounding as metric
 from vlp.tasks.base import Task
 
@@ -81,6 +81,7 @@ class Grounding(Task):
             "boxes": phrase["boxes"],
             **self._reach(phrase, ranked[0].candidates_R4),
             "readings_boxes": each,
+            "ranked": ranked[0].boxes_K4[:RANKED].astype(float).tolist(),
         }
 
     def _reach(self, phrase: dict[str, Any], candidates_R4: np.ndarray | None) -> dict[str, Any]:

@@ -124,3 +124,13 @@ def test_layout_of_both_sequences(collator: Collator) -> None:
         tags = np.concatenate(collator.corpus.tags(images(collator)[b]))
         assert batch.tag_ids_BT[b][batch.tag_mask_BT[b]].tolist() == [v.cls, *tags, v.sep]
         assert (phrases >= v.word_rows).all() and len(phrases)
+
+
+def test_each_side_alone_is_that_of_the_batch(tiny_inputs: Path) -> None:
+    collator = reader.collator(Inputs(experiment(), paths(tiny_inputs)), "captions")
+    rows, images = np.array([0, 3, 7]), ["t/00", "t/01", "t/03"]
+    whole, texts, seen = collator(rows, images), collator.of_texts(rows), collator.of_images(images)
+    for side in (texts, seen):
+        for name, value in vars(side).items():
+            assert torch.equal(value, getattr(whole, name)), name
+    assert len(texts) == len(seen) == 3

@@ -11,6 +11,30 @@ from vlp.batching import batch as batching
 
 
 @dataclass
+class Texts(batching.Batch):
+    """One side of a `Batch`, by the same names: texts without images."""
+
+    text_ids_BL: Tensor
+    text_mask_BL: Tensor
+
+    def __len__(self) -> int:
+        return self.text_ids_BL.shape[0]
+
+
+@dataclass
+class Images(batching.Batch):
+    """The other side: images without texts."""
+
+    tag_ids_BT: Tensor
+    tag_mask_BT: Tensor
+    regions_BRF: Tensor
+    region_mask_BR: Tensor
+
+    def __len__(self) -> int:
+        return self.tag_ids_BT.shape[0]
+
+
+@dataclass
 class Batch(batching.Batch):
     """B samples; L text positions, T tag positions, R regions, F = D + 6 region numbers, P phrases.
 

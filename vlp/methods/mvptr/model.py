@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from vlp.methods.mvptr.batch import Batch
+from vlp.methods.mvptr.batch import Batch, Images, Texts
 from vlp.methods.mvptr.tied import Tied
 from vlp.models.layers import LAYER_NORM_EPS, Encoder, VocabularyHead, initialise
 from vlp.models.products import Linear
@@ -138,18 +138,18 @@ class Mvptr(nn.Module):
         x = rows + self.positions.weight[: ids_BL.shape[1]] + self.types.weight[kind]
         return self.dropout(self.embedding_norm(x))
 
-    def encode_text(self, batch: Batch, rows_BLD: Tensor | None = None) -> Tensor:
+    def encode_text(self, batch: Batch | Texts, rows_BLD: Tensor | None = None) -> Tensor:
         """States [B,L,D] of `[CLS] words phrases [SEP]`."""
         return self.text_encoder(self._embed(batch.text_ids_BL, 0, rows_BLD), batch.text_mask_BL)[-1]
 
-    def _embed_image(self, batch: Batch, rows_BTD: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _embed_image(self, batch: Batch | Images, rows_BTD: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`[CLS] tags [SEP] | regions` and its mask; regions have no position and no type (reference 1.2)."""
         tags = self._embed(batch.tag_ids_BT, 1, rows_BTD)
         features = batch.regions_BRF.to(self.region_projection.weight.dtype)  # float32 as read, whatever the precision
         regions = self.dropout(self.region_norm(self.region_projection(features)))
         return torch.cat([tags, regions], 1), torch.cat([batch.tag_mask_BT, batch.region_mask_BR], 1)
 
-    def encode_image(self, batch: Batch, rows_BTD: Tensor | None = None) -> Tensor:
+    def encode_image(self, batch: Batch | Images, rows_BTD: Tensor | None = None) -> Tensor:
         """States [B,T+R,D] of `[CLS] tags [SEP] | regions`."""
         return self.visual_encoder(*self._embed_image(batch, rows_BTD))[-1]
 

@@ -13,7 +13,7 @@ import torch
 from vlp.batching.draw import Draw
 from vlp.batching.order import MASK, NOISE
 from vlp.errors import InputError
-from vlp.methods.mvptr.batch import Batch, Targets
+from vlp.methods.mvptr.batch import Batch, Images, Targets, Texts
 from vlp.methods.mvptr.config import Lengths, Masking
 from vlp.methods.mvptr.masking import mask_tags, mask_text
 
@@ -103,6 +103,14 @@ class Collator:
         examples = [self.example(int(t), i) for t, i in zip(texts, image_ids, strict=True)]
         return self._pad(examples, texts, image_ids, [None] * len(examples), [None] * len(examples))
 
+    def of_texts(self, rows: np.ndarray) -> Texts:
+        """Texts alone, without any image."""
+        return self._texts([self.text(int(row))[:2] for row in rows])
+
+    def of_images(self, images: Sequence[str]) -> Images:
+        """Images alone, without any text."""
+        return self._images([self.tags(i)[0] for i in images], [self.regions(i) for i in images])
+
     def masked(self, texts: np.ndarray, image_ids: Sequence[str], rates: Masking, draw: Draw) -> Batch:
         """The masked batch; masks depend on (seed, step, place in the global batch), not on how ranks share it."""
         v, cap = self.vocabulary, self.lengths
@@ -129,29 +137,40 @@ class Collator:
             examples.append(Example(words, phrases, e.phrase_words, tags, e.tag_of_piece, e.regions))
         return self._pad(examples, texts, image_ids, text_targets, tag_targets)
 
+    def _texts(self, texts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Texts:
+        """`texts`: words and phrases of each."""
+        v, lengths = self.vocabulary, [len(words) + len(phrases) + 2 for words, phrases in texts]
+        ids = np.full((len(texts), max(lengths)), v.pad, np.int64)
+        for row, (words, phrases) in zip(ids, texts, strict=True):
+            n, m = len(words), len(phrases)
+            row[0], row[1 : n + 1], row[n + 1 : n + m + 1], row[n + m + 1] = v.cls, words, phrases, v.sep
+        return Texts(torch.from_numpy(ids), _valid(lengths, ids.shape[1]))
+
+    def _images(self, tags: Sequence[np.ndarray], regions: Sequence[np.ndarray]) -> Images:
+        v, lengths, counts = self.vocabulary, [len(t) + 2 for t in tags], [len(r) for r in regions]
+        ids = np.full((len(tags), max(lengths)), v.pad, np.int64)
+        features = np.zeros((len(tags), max(1, *counts), self.store.feature_size + 6), np.float32)
+        for b, (own, found) in enumerate(zip(tags, regions, strict=True)):
+            ids[b, 0], ids[b, 1 : len(own) + 1], ids[b, len(own) + 1] = v.cls, own, v.sep
+            features[b, : len(found)] = found
+        masks = _valid(lengths, ids.shape[1]), _valid(counts, features.shape[1])
+        return Images(torch.from_numpy(ids), masks[0], torch.from_numpy(features), masks[1])
+
     def _pad(self, examples: list[Example], texts, image_ids, text_targets, tag_targets) -> Batch:
-        v, size = self.vocabulary, len(examples)
-        lengths = [len(e.words) + len(e.phrases) + 2 for e in examples]
-        tag_lengths = [len(e.tags) + 2 for e in examples]
-        num_regions = max(1, *(len(e.regions) for e in examples))
-        text = np.full((size, max(lengths)), v.pad, np.int64)
-        tags = np.full((size, max(tag_lengths)), v.pad, np.int64)
-        regions = np.zeros((size, num_regions, self.store.feature_size + 6), np.float32)
-        phrases = np.zeros((size, max(1, *(len(e.phrases) for e in examples))), np.int64)
-        for b, e in enumerate(examples):
-            n, m, k = len(e.words), len(e.phrases), len(e.tags)
-            text[b, 0], text[b, 1 : n + 1], text[b, n + 1 : n + m + 1] = v.cls, e.words, e.phrases
-            text[b, n + m + 1] = v.sep
-            tags[b, 0], tags[b, 1 : k + 1], tags[b, k + 1] = v.cls, e.tags, v.sep
-            regions[b, : len(e.regions)] = e.regions
-            phrases[b, :m] = np.arange(n + 1, n + m + 1)
+        v = self.vocabulary
+        own = self._texts([(e.words, e.phrases) for e in examples])
+        seen = self._images([e.tags for e in examples], [e.regions for e in examples])
+        phrases = np.zeros((len(examples), max(1, *(len(e.phrases) for e in examples))), np.int64)
+        for row, e in zip(phrases, examples, strict=True):
+            n, m = len(e.words), len(e.phrases)
+            row[:m] = np.arange(n + 1, n + m + 1)
         batch = Batch(
-            text_ids_BL=torch.from_numpy(text),
-            text_mask_BL=_valid(lengths, text.shape[1]),
-            tag_ids_BT=torch.from_numpy(tags),
-            tag_mask_BT=_valid(tag_lengths, tags.shape[1]),
-            regions_BRF=torch.from_numpy(regions),
-            region_mask_BR=_valid([len(e.regions) for e in examples], num_regions),
+            text_ids_BL=own.text_ids_BL,
+            text_mask_BL=own.text_mask_BL,
+            tag_ids_BT=seen.tag_ids_BT,
+            tag_mask_BT=seen.tag_mask_BT,
+            regions_BRF=seen.regions_BRF,
+            region_mask_BR=seen.region_mask_BR,
             phrase_positions_BP=torch.from_numpy(phrases),
             phrase_mask_BP=torch.from_numpy(phrases > 0),
             image_B=torch.tensor([self.store.index(i) for i in image_ids]),

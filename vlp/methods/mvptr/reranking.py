@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -54,7 +53,7 @@ class UnimodalCache:
         self.texts, self.regions = Ragged(len(rows)), Ragged(len(self.images))
         self.tags = Ragged(len(self.images))
         texts_SD = self._encode_texts(collator, rows, batch_size)
-        images_ID = self._encode_images(collator, rows, batch_size)
+        images_ID = self._encode_images(collator, batch_size)
         parts = [self.texts, self.regions, *([self.tags] if model.merged else [])]
         self._flat_ND = torch.cat([state for part in parts for state in part.parts])
         at = 0
@@ -69,23 +68,21 @@ class UnimodalCache:
         """Global vectors [S,D]; texts of similar length together."""
         m, device = self.model, device_of(self.model)
         vectors = torch.empty(len(rows), m.architecture.hidden_size, device=device)
-        # Any image will do, for a text's states do not depend on it: the smallest one.
-        collator, image = _without_images(collator), self.images[0]
         order = np.argsort(collator.sizes(rows), kind="stable")
         for at in np.array_split(order, max(1, -(-len(order) // size))):
-            batch = collator(rows[at], [image] * len(at)).to(device)
+            batch = collator.of_texts(rows[at]).to(device)
             states = m.encode_text(batch)
             vectors[torch.as_tensor(at, device=device)] = normalised(m.text_projection(states[:, 0])).float()
             self.texts.add(at, states, batch.text_mask_BL)
         return vectors
 
-    def _encode_images(self, collator: Collator, rows: np.ndarray, size: int) -> Tensor:
+    def _encode_images(self, collator: Collator, size: int) -> Tensor:
         """Global vectors [I,D]."""
         m, device = self.model, device_of(self.model)
         vectors = torch.empty(len(self.images), m.architecture.hidden_size, device=device)
         order = np.arange(len(self.images))
         for at in np.array_split(order, max(1, -(-len(order) // size))):
-            batch = collator(np.repeat(rows[:1], len(at)), [self.images[a] for a in at]).to(device)
+            batch = collator.of_images([self.images[a] for a in at]).to(device)
             states = m.encode_image(batch)
             vectors[torch.as_tensor(at, device=device)] = normalised(m.visual_projection(states[:, 0])).float()
             tags, regions = states.split([batch.tag_ids_BT.shape[1], batch.regions_BRF.shape[1]], dim=1)
@@ -140,9 +137,3 @@ def groups(length_N: np.ndarray, positions: int) -> Iterator[np.ndarray]:
             end = begin + max(1, positions // int(length_N[order[min(end, len(order)) - 1]]))
         yield order[begin:end]
         begin = end
-
-
-def _without_images(collator: Collator) -> Collator:
-    cut = copy.copy(collator)
-    cut.lengths = collator.lengths.model_copy(update={"regions": 1, "tags": 2})
-    return cut

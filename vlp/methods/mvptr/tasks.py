@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vlp.batching.draw import Draw
 from vlp.methods import base
-from vlp.methods.base import Ranked
+from vlp.methods.base import RANKED, Ranked
 from vlp.methods.mvptr import directory, reader
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.initialise import set_answer_rows
@@ -190,17 +190,15 @@ class Grounding(Side, base.Grounder):
         batch = self.batch(rows, images).to(device)
         layers, length = model.joint(batch), batch.text_ids_BL.shape[1]
         spans = {s: self._spans(rows, batch, s).to(device) for s in {r.source for r in readings}}
-        chosen = [
-            span_similarity(layers[r.layer - 1], length, spans[r.source], batch.region_mask_BR).argmax(-1).cpu()
-            for r in readings
-        ]
-        chosen_RBG = torch.stack(chosen).numpy()
+        order = []
+        for r in readings:
+            cosine_BGR = span_similarity(layers[r.layer - 1], length, spans[r.source], batch.region_mask_BR)
+            # Stable: of equal regions the one that was detected best.
+            order.append(torch.argsort(cosine_BGR, dim=-1, descending=True, stable=True)[..., :RANKED].cpu().numpy())
         found = []
         for b, (row, image) in enumerate(zip(rows, images, strict=True)):
             boxes, phrases = self._boxes(image), self.task.phrases(int(row))
-            found.append(
-                [[Ranked(boxes[at][None], boxes) for at in chosen_RBG[:, b, g].tolist()] for g in range(len(phrases))]
-            )
+            found.append([[Ranked(boxes[o[b, g][: len(boxes)]], boxes) for o in order] for g in range(len(phrases))])
         return found
 
 
