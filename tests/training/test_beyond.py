@@ -169,6 +169,13 @@ def test_persistent_buffers_are_refused() -> None:
         check(Layout(BATCH, 1, 1), plan(), step)
 
 
+def test_parameters_without_dimensions_are_refused() -> None:
+    step = Student()
+    step.register_parameter("temperature", nn.Parameter(torch.tensor(0.07)))
+    with pytest.raises(VlpError, match=r"Student has parameters without dimensions: temperature\. .*torch.zeros\(1\)"):
+        check(Layout(BATCH, 1, 1), plan(), step)
+
+
 def test_more_rows_than_the_queue_has() -> None:
     queue = Queue(x=torch.zeros(3, dtype=torch.uint8))
     for rows in (range(1, 3), range(3, 8), range(8, 10)):

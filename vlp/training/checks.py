@@ -36,3 +36,8 @@ def _nothing_is_lost(o: Plan, module: nn.Module) -> None:
             "when the number of ranks changes. Register what is constant with register_buffer(..., persistent=False), "
             "and keep what moves in `beyond` (vlp/training/beyond.py)."
         )
+    if scalars := sorted(name for name, p in module.named_parameters() if not p.ndim):
+        raise VlpError(
+            f"the step module {type(module).__name__} has parameters without dimensions: {', '.join(scalars)}. "
+            "DeepSpeed can not broadcast them; give them one, as in torch.zeros(1)."
+        )
