@@ -58,6 +58,9 @@ def test_the_loss(example: Load) -> None:
     found = triplet(similarity, numbers, numbers)
     # Rows: 0.2 + 0.8 - 0.9, 0.2 + 0.6 - 0.5, 0; columns: 0, 0.2 + 0.8 - 0.5, 0.2 + 0.6 - 0.7.
     assert float(found.total.detach()) == pytest.approx(0.1 + 0.3 + 0.5 + 0.1) and int(found.count) == 6
+    asked = torch.tensor([True, False, True])  # the second text is a question: nobody's match, nobody's wrong one
+    some = triplet(similarity, numbers, numbers, asked)
+    assert float(some.total.detach()) == pytest.approx(0) and int(some.count) == 4
     found.total.backward()
     assert similarity.grad is not None and similarity.grad.isfinite().all()
 

@@ -51,12 +51,17 @@ def changed(change: Callable[[Batch], None]) -> dict[str, tuple[float, float]]:
 
 
 # -- the table itself -------------------------------------------------------------------------------------------
+PAPERS = {"mcr_visual", "mcr_text", "vsc", "mlm", "itm", "wpg"}
+"""Losses of the paper; the demo has all of them. Others are asked for by name."""
+
+
 def test_rows_are_the_losses_of_the_config() -> None:
     assert sorted(r.loss for r in TABLE) == sorted(get_args(Loss))
     stages = load(ROOT / "configs" / "demo.yaml").pretraining
     assert stages.stage1 is not None
-    assert {r.loss for r in TABLE if 1 in r.stages} == set(stages.stage1.losses)
-    assert {r.loss for r in TABLE if 2 in r.stages} == set(stages.stage2.losses)
+    for number, losses in ((1, stages.stage1.losses), (2, stages.stage2.losses)):
+        may = {r.loss for r in TABLE if number in r.stages}
+        assert set(losses) <= may and PAPERS & may == set(losses)
 
 
 def test_documentation_prints_the_table() -> None:
