@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 MARKS = ("slow", "slurm", "long")
-SMALL = {"git", "nvidia-smi", "uname", "ldconfig", "lscpu", "java", "sha256sum"}
+SMALL = {"git", "nvidia-smi", "uname", "ldconfig", "lscpu", "java", "sha256sum", "sinfo"}
 """Programs of milliseconds, by which the package and its libraries learn of code and machine."""
 _STARTS = {"os.fork", "os.forkpty", "os.system", "os.exec"}
 _watched: pytest.Item | None = None

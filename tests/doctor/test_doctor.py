@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
+from tests import guard
 from tests.data.published import write
 from vlp.config import build, read
 from vlp.doctor import machine
@@ -177,6 +180,20 @@ def test_without_a_config_every_source_is_listed_with_its_terms(tmp_path: Path) 
         doubt = f" unverified: {', '.join(source.unverified)}"
         assert lines[at + 1].endswith(doubt) if source.unverified else "unverified" not in lines[at + 1], name
     assert "train2014.zip (13.5 GB)" in said and "size unknown" in said
+
+
+def test_a_machine_with_all_its_programs_is_asked_by_small_ones_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the tests of this folder need no mark, whatever is installed."""
+    asked: list[str] = []
+
+    def run(command: Sequence[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(command[0])
+        return subprocess.CompletedProcess(command, 0, "22.05.8", "")
+
+    monkeypatch.setattr(machine.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(machine.subprocess, "run", run)
+    machine.facts(None)
+    assert {"sinfo", "java"} <= set(asked) <= guard.SMALL
 
 
 def test_a_machine_without_slurm_or_with_a_dead_controller(monkeypatch: pytest.MonkeyPatch) -> None:
