@@ -218,14 +218,13 @@ def test_recall_among_the_best_boxes_is_counted_and_its_chance_is_that_of_drawin
     right, wrong = [0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]
     ranked = [[wrong] * place + [right] + [wrong] * (9 - place) for place in (0, 4, 5, 9)] + [[wrong] * 10]
     table = pa.table({"ranked": ranked, "box": [r[0] for r in ranked], "boxes": [[right]] * 5})
-    found = {k: grounding.found_within(table, k) for k in (1, 5, 10)}
-    assert {k: v.tolist() for k, v in found.items() if v is not None} == {
-        1: [True, False, False, False, False],
-        5: [True, True, False, False, False],
-        10: [True, True, True, True, False],
-    }
-    assert found[1] is not None and np.array_equal(found[1], grounding.hits(table))  # R@1 is the accuracy
-    assert grounding.found_within(table.drop_columns("ranked"), 5) is None  # of an earlier version
+    first = grounding.first_right(table)
+    assert first is not None and first.tolist() == [0, 4, 5, 9, grounding.NOWHERE]
+    assert np.array_equal(first < 1, grounding.hits(table))  # R@1 is the accuracy
+    rows = [row | {"image_id": str(n), "num_regions": 20} for n, row in enumerate(table.to_pylist())]
+    measures = list(grounding.recalls_within(table, rows, "any", "", [0.05] * 5))
+    assert [(m.metric, m.value, m.chance) for m in measures] == [("R@5", 40.0, 25.0), ("R@10", 80.0, 50.0)]
+    assert grounding.first_right(table.drop_columns("ranked")) is None  # of an earlier version
 
 
 @given(st.integers(1, 12), st.data())

@@ -14,6 +14,7 @@ import pytest
 from tests.tasks import lab as making
 from vlp.batching.inputs import Inputs, Paths
 from vlp.config.launch import Resources
+from vlp.config.tasks import known
 from vlp.data.leaks import seen
 from vlp.data.leaks.identity import FILE, IDENTITY, read
 from vlp.errors import InputError
@@ -24,7 +25,7 @@ from vlp.metrics.evaluation import COLUMNS
 from vlp.models.directory import digest
 from vlp.runs.finetune import finetune
 from vlp.runs.predict import predict
-from vlp.tasks import NAMES, make
+from vlp.tasks import make
 from vlp.tasks.base import OTHER, Task, check_unseen
 
 INLINE = Resources(executor="inline", threads=1)
@@ -32,7 +33,7 @@ SETTINGS = {"vqa": {"min_answer_count": 3}, "grounding": {"layer": 1}}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", NAMES)
+@pytest.mark.parametrize("task", known())
 def test_selection_never_reads_test(
     task: str, lab: Paths, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

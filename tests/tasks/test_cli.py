@@ -15,17 +15,18 @@ from tests.tasks import lab as making
 from vlp.batching.inputs import Inputs, Paths
 from vlp.cli import task as tasks
 from vlp.cli.evaluate import app
+from vlp.config.tasks import known
 from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.methods.mvptr import directory
 from vlp.metrics.evaluation import evaluate
 from vlp.models.directory import digest
 from vlp.regions.store import RegionStore
-from vlp.tasks import NAMES, make
+from vlp.tasks import make
 from vlp.tracking import journal as journals
 
 
-@pytest.mark.parametrize("task", [n for n in NAMES if n not in ("vqa", "entailment")])
+@pytest.mark.parametrize("task", [n for n in known() if n not in ("vqa", "entailment")])
 def test_the_numbers_are_those_of_the_results(task: str, lab: Paths, start: Path, tmp_path: Path) -> None:
     job = make(task, Inputs(making.experiment(**{task: {}}), lab), "full")
     file = tmp_path / "p.parquet"

@@ -14,9 +14,9 @@ from tests.tasks import lab as making
 from tests.training.kills import Trainings
 from tests.training.tiny_run import paths
 from vlp.batching.inputs import Paths
+from vlp.config.tasks import known
 from vlp.models.directory import WEIGHTS
 from vlp.runs.finetune import finetune
-from vlp.tasks import NAMES
 from vlp.tracking.journal import read
 from vlp.training import engine
 
@@ -36,7 +36,7 @@ def finetuned(folder: Path, inputs: Path, settings: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "tasks", [["grounding"], pytest.param(list(NAMES), marks=pytest.mark.long)], ids=["one", "all"]
+    "tasks", [["grounding"], pytest.param(list(known()), marks=pytest.mark.long)], ids=["one", "all"]
 )
 def test_fine_tuning_is_that_of_the_default(tasks: list[str], lab: Paths, start: Path, tmp_path: Path) -> None:
     trainings = Trainings(lab.corpus.parent)

@@ -61,14 +61,13 @@ def export(
 
 def _official(method: str) -> Any:
     """What the method knows of its authors' checkpoints. Raises InputError: nothing."""
-    import importlib
-
-    from vlp.config.methods import offers, package_of
+    from vlp.config.methods import part_of
     from vlp.errors import InputError
 
-    if not offers(method, "official"):
+    found = part_of(method, "official")
+    if found is None:
         raise InputError("model.method", f"{method} has no official checkpoints.", "Name a method that has: --method.")
-    return importlib.import_module(f"{package_of(method)}.official")
+    return found
 
 
 def _tell(done, fresh: str, dropped: str) -> None:

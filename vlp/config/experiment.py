@@ -51,6 +51,10 @@ OF_DATA = {"raw", "tables", "detector", "regions", "phrases", "vocabulary", "cor
 """Beginnings of paths in an experiment's folder that `reuse.data` gives."""
 
 
+NOT_OF_STAGES = {"name", "results", "data", "regions", "phrases", "vocabulary", "tasks", "report", "launch", "tracking"}
+NOT_OF_STAGES |= {"reuse", "sources", "start_from", "pretraining"}
+
+
 def fine_tuning(task: str, variant: str, seed: int, own: int) -> str:
     """Name of a fine-tuning: of its model, its run, and with the split its predictions; `vqa.full`, `vqa.full-89`.
 
@@ -81,6 +85,9 @@ class Experiment(Part):
     """Rule of the data -> the parts of the config that it depends on beside its input files; a subclass's are added.
     Its `params` in the workflow and the key by which runs of a sweep share their data are both made of this."""
 
+    only_watched: ClassVar[frozenset[str]] = frozenset()
+    """Parts that say what is measured while a stage trains: they change no model."""
+
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", json_schema_extra=stated("local"))
     seed: int = Field(default=0, json_schema_extra=stated("local"))
     results: Path = Field(default=Path("results"), json_schema_extra=stated("local"))
@@ -110,6 +117,16 @@ class Experiment(Part):
         """The parts of the config that rules of the data depend on; no rule named: all."""
         every = [(rule, parts) for c in reversed(cls.__mro__) for rule, parts in vars(c).get("depends", {}).items()]
         return sorted({part for rule, parts in every if not rules or rule in rules for part in parts})
+
+    @property
+    def parts_of_stages(self) -> list[str]:
+        """The parts of the config that every stage depends on, beside its files and `pretraining.STAGE`.
+
+        Not what comes before it as files, what comes after it, where things stand, and what is only watched.
+        """
+        stages = {facts.name for facts in self.stage_facts}
+        own = {f"pretraining.{name}" for name in type(self.pretraining).model_fields if name not in stages}
+        return sorted({*type(self).model_fields} - NOT_OF_STAGES) + sorted(own - self.only_watched)
 
     @property
     def folder(self) -> Path:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from vlp.errors import ConfigError
@@ -45,11 +46,15 @@ def package_of(name: str) -> str:
     return package
 
 
-def offers(name: str, module: str) -> bool:
-    """Whether a method has this file. Raises ConfigError: there is no such method."""
-    return importlib.util.find_spec(f"{package_of(name)}.{module}") is not None
+def part_of(name: str, module: str) -> ModuleType | None:
+    """A file of a method, imported; None: the method does not have it. Raises ConfigError: there is no such method."""
+    path = f"{package_of(name)}.{module}"
+    return importlib.import_module(path) if importlib.util.find_spec(path) else None
 
 
 def schema(name: str) -> type[Experiment]:
-    """The class of a method's experiments. Raises ConfigError: there is no such method."""
-    return importlib.import_module(f"{package_of(name)}.config").Experiment
+    """The class of a method's experiments. Raises ConfigError: there is no such method, or it has no config.py."""
+    found = part_of(name, "config")
+    if found is None:
+        raise ConfigError(f"model.method: {name!r} has no config.py")
+    return found.Experiment

@@ -5,10 +5,7 @@ A method offers it by a file `auto.py` in its folder. Apart from the models, sin
 
 from __future__ import annotations
 
-import importlib
-
-from vlp.config.methods import names, offers, package_of
+from vlp.config.methods import names, part_of
 
 for _name in names():
-    if offers(_name, "auto"):
-        importlib.import_module(f"{package_of(_name)}.auto")
+    part_of(_name, "auto")

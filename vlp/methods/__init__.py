@@ -6,10 +6,9 @@ schema of its experiments is `Experiment` in `<folder>/config.py`, which imports
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
-from vlp.config.methods import package_of
+from vlp.config.methods import part_of
 
 if TYPE_CHECKING:
     from vlp.methods.base import Method
@@ -21,4 +20,6 @@ def get(name: str) -> Method:
     Raises:
         ConfigError: there is none of this name.
     """
-    return importlib.import_module(f"{package_of(name)}.method").METHOD
+    found = part_of(name, "method")
+    assert found is not None, "package_of found it"
+    return found.METHOD

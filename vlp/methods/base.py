@@ -200,10 +200,8 @@ class Method(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     """As the paper writes it."""
-    companions: ClassVar[tuple[str, ...]] = ()
-    """Files and folders of its model directories beside config, weights and `inputs.json`."""
     companions_needed: ClassVar[tuple[str, ...]] = ()
-    """Those without which a directory is not whole."""
+    """Files of its model directories, beside config, weights and `inputs.json`, without which one is not whole."""
     tasks: Mapping[str, type[Side]]
     """Its side of each task that it can do."""
 
@@ -219,10 +217,6 @@ class Method(ABC):
         Raises:
             InputError: a tensor is missing, unexpected or of another shape; each is named.
         """
-
-    @abstractmethod
-    def check_fits(self, model: nn.Module, inputs: Inputs, folder: Path) -> None:
-        """Raises InputError: the model of `folder` reads other features, or has another vocabulary, than `inputs`."""
 
     @abstractmethod
     def describe(self, inputs: Inputs) -> dict[str, Any]:

@@ -6,7 +6,6 @@ paper, released code and this code differ, `equations.md` where the equations ar
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vlp.config.methods import package_of
+from vlp.config.methods import package_of, part_of
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,8 @@ def file(method: str, name: str) -> Path | None:
 @cache
 def of(method: str) -> Facts:
     """Raises ConfigError: there is no such method."""
-    if file(method, "report.py") is None:
-        return Facts()
-    return importlib.import_module(f"{package_of(method)}.report").FACTS
+    found = part_of(method, "report")
+    return Facts() if found is None else found.FACTS
 
 
 def short(method: str) -> str:

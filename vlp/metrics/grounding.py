@@ -28,6 +28,7 @@ RULES: tuple[Rule, ...] = ("any", "merged")
 THRESHOLD = 0.5
 DEPTHS = (5, 10)
 """Of the ranked boxes: R@5, R@10."""
+NOWHERE = np.iinfo(np.int64).max
 PRIOR_PHRASES = 20_000
 """So many train phrases choose the box prior."""
 Boxes = NDArray[np.float64]
@@ -59,13 +60,16 @@ def hits(predictions: pa.Table, rule: Rule = "any", *, strict: bool = True) -> N
     )
 
 
-def found_within(predictions: pa.Table, k: int, rule: Rule = "any", *, strict: bool = True) -> NDArray[np.bool_] | None:
-    """Whether one of a phrase's k best boxes is right, as `hits`; None: the predictions hold the best one alone."""
+def first_right(predictions: pa.Table, rule: Rule = "any", *, strict: bool = True) -> NDArray[np.int64] | None:
+    """Rank of each phrase's first right box, from 0, as `hits`; where none is right, larger than any rank there is.
+
+    None: the predictions hold the best box alone.
+    """
     if "ranked" not in predictions.column_names:
         return None
     rows = predictions.select(["ranked", "boxes"]).to_pylist()
-    found = [right(r["ranked"][:k], r["boxes"], rule, strict=strict).any() for r in rows if r["boxes"]]
-    return np.array(found, dtype=bool)
+    found = [right(r["ranked"], r["boxes"], rule, strict=strict) for r in rows if r["boxes"]]
+    return np.array([r.argmax() if r.any() else NOWHERE for r in found], dtype=np.int64)
 
 
 def chance_within(k: int, share: float, regions: int) -> float:
@@ -93,16 +97,15 @@ def recalls_within(
         rows: of the predictions, those whose phrase has a box.
         random: share of each one's regions that are right; None: they are no regions.
     """
-    images = [row["image_id"] for row in rows]
+    images, first = [row["image_id"] for row in rows], first_right(predictions, rule, strict=strict)
+    if first is None:
+        return
     for k in DEPTHS:
-        values = found_within(predictions, k, rule, strict=strict)
-        if values is None:
-            return
         luck = None
         if random is not None:
             each = [chance_within(k, s, r["num_regions"]) for s, r in zip(random, rows, strict=True)]
             luck = 100 * float(np.mean(each))
-        yield mean(protocol, f"R@{k}", 100.0 * values, images, luck)
+        yield mean(protocol, f"R@{k}", 100.0 * (first < k), images, luck)
 
 
 def readings_of(predictions: pa.Table) -> list[str]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from vlp.config.tasks import facts, known
+from vlp.config.tasks import facts
 from vlp.errors import VlpError
 
 if TYPE_CHECKING:
     from vlp.batching.inputs import Inputs
     from vlp.tasks.base import Task
-
-NAMES = tuple(known())
 
 
 def make(name: str, inputs: Inputs, variant: str) -> Task:

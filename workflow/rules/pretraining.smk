@@ -6,15 +6,6 @@ INPUTS = (
 )
 # What trains or is evaluated knows which images evaluations have.
 WATCHED = f"{INPUTS} --leaks {at('leaks')}"
-# A stage depends on all that is set but for what comes before it as files, what comes after it, where things stand, and
-# what is only looked at on the way.
-OTHERS = "name results data regions phrases vocabulary tasks report launch tracking reuse sources start_from pretraining"
-OF_STAGES = [*(stage.name for stage in EXPERIMENT.stage_facts), "alignment"]
-PRETRAINING_PARTS = [name for name in SETTINGS if name not in OTHERS.split()]
-PRETRAINING_PARTS += [
-    f"pretraining.{name}" for name in SETTINGS["pretraining"] if name not in OF_STAGES
-]
-
 
 # The detector goes along in the model directories: the first stage takes it in, later models have it from their `init`.
 TRAINED_DETECTOR = "regions" in NEEDS and EXPERIMENT.regions.source == "detector"
@@ -56,7 +47,7 @@ for stage in EXPERIMENT.stages:
                 **CALL,
                 stage=stage,
                 inputs=WATCHED,
-                part=part(f"pretraining.{stage}", *PRETRAINING_PARTS),
+                part=part(f"pretraining.{stage}", *EXPERIMENT.parts_of_stages),
                 processes=processes("pretraining"),
                 start=start_of,
                 model=subpath(output[0], parent=True),

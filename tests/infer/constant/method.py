@@ -59,11 +59,11 @@ class Constant(Method):
     def predictor(self, folder: Path, detector: Path | None) -> Predictor:
         return Predictor(folder)
 
-    def _none(self, *_: Any, **__: Any) -> Any:
-        raise NotImplementedError
+    def _not_asked(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("inference asks a method for its predictor alone")
 
-    none: Any = _none
-    new_model = load = save = check_fits = describe = decides = stage = none
+    not_asked: Any = _not_asked
+    new_model = load = save = describe = decides = stage = not_asked
 
 
 METHOD = Constant()

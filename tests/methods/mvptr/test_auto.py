@@ -39,14 +39,15 @@ def test_auto_classes_read_our_directory(folder: Path) -> None:
     assert out.attentions is None
 
 
-def test_a_forward_pass_encodes_each_side_once(folder: Path) -> None:
+@pytest.mark.parametrize("attentions", [False, True])
+def test_a_forward_pass_encodes_each_side_once(folder: Path, attentions: bool) -> None:
     import vlp.infer.auto  # noqa: F401  (what a user imports)
 
     model, calls = AutoModel.from_pretrained(folder).eval(), []
     for encoder in (model.text_encoder, model.visual_encoder):
         encoder.register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():
-        model(batch())
+        model(batch(), output_attentions=attentions)
     assert len(calls) == 2
 
 

@@ -15,13 +15,11 @@ from tests.methods.toy.steps import Only
 from vlp.batching.inputs import Inputs
 from vlp.batching.order import DROPOUT, generator
 from vlp.config import Experiment
-from vlp.errors import InputError
-from vlp.files import read_json, sha256
+from vlp.files import read_json
 from vlp.methods import base
 from vlp.models import directory
 
 NAME = "tests.methods.toy"
-TOKENIZER = Path("tokenizer") / "tokenizer.json"
 
 
 class Method(base.Method):
@@ -52,10 +50,6 @@ class Method(base.Method):
         from tests.methods.toy.infer import Predictor
 
         return Predictor(folder)
-
-    def check_fits(self, model: nn.Module, inputs: Inputs, folder: Path) -> None:
-        if sha256(folder / TOKENIZER) != sha256(inputs.paths.vocabulary / TOKENIZER):
-            raise InputError(folder, "its word pieces are others.", "Name a model of this vocabulary.")
 
     def describe(self, inputs: Inputs) -> dict[str, Any]:
         return {}

@@ -16,8 +16,12 @@ from tests.methods.toy.model import Head, Toy
 from tests.methods.toy.reader import Reader, corner, masks
 from tests.methods.toy.steps import GroundingStep, RetrievalStep, Step, VqaStep
 from vlp.batching.draw import Draw
+from vlp.errors import InputError
+from vlp.files import sha256
 from vlp.methods import base
 from vlp.methods.base import Ranked
+
+TOKENIZER = Path("tokenizer") / "tokenizer.json"
 
 AT_ONCE = 64
 
@@ -40,13 +44,17 @@ class Side(base.Side):
         if init is None:
             return Toy(METHOD.new_model(self.task.inputs).architecture.with_head(self.head, self.head_size))
         model = load(init, self.head, self.head_size)
-        METHOD.check_fits(model, self.task.inputs, init)
+        self._check_fits(init)
         return model
 
     def load(self, folder: Path) -> Toy:
         model = load(folder).eval()
-        METHOD.check_fits(model, self.task.inputs, folder)
+        self._check_fits(folder)
         return model
+
+    def _check_fits(self, folder: Path) -> None:
+        if sha256(folder / TOKENIZER) != sha256(self.task.inputs.paths.vocabulary / TOKENIZER):
+            raise InputError(folder, "its word pieces are others.", "Name a model of this vocabulary.")
 
     def step(self, model: Toy) -> Step:
         return self.kind(model, self.rate)

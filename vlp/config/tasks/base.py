@@ -76,8 +76,6 @@ class Facts:
     """Columns that are null where a method cannot fill them: one without regions chooses among none."""
     needs: frozenset[str] = frozenset()
     """`boxes`: truth and answer are boxes."""
-    labels: tuple[str, ...] = ()
-    """Its classes, in the order of their indices, where they are fixed."""
     compared: tuple[tuple[str, str, str], ...] = ()
     """Columns of a sweep's table: title, stage (`pre-trained`, `fine-tuned`), metric."""
     excluded_by_paper: bool = False

@@ -22,6 +22,5 @@ FACTS = Facts(
     headlines=(("accuracy", "Entailment"),),
     samples="vlp.tasks.classification:Entailment",
     place=30,
-    labels=LABELS,
     excluded_by_paper=True,
 )

@@ -106,7 +106,7 @@ class MvptrModel(Mvptr, PreTrainedModel):
         elif self.architecture.head == "entailment":
             output.logits = self.entailment_logits(layers[-1])
         if output_attentions:
-            output.attentions = self.attention_maps(batch)
+            output.attentions = self.attention_maps(batch, states)
         return output
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:

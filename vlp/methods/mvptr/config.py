@@ -153,6 +153,7 @@ class Experiment(WithRegions, WithPhrases):
     )
     depends: ClassVar[Mapping[str, tuple[str, ...]]] = {"ground_truth_tags": ("pretraining.tag_source",)}
     zero_shot: ClassVar[frozenset[str]] = frozenset({"grounding"})
+    only_watched: ClassVar[frozenset[str]] = frozenset({"pretraining.alignment"})
 
     lengths: Lengths = Lengths()
     model: Model = Model()

@@ -52,23 +52,19 @@ def mean_sizes(e: Experiment, cap: Lengths, padded: bool, masked: bool) -> Sizes
 
 
 def stages(e: Experiment, machines: Machines, counts: Mapping[str, int]) -> list[Cost]:
-    """Both stages of pre-training and each task's fine-tuning (one variant of it).
+    """Each stage of pre-training and each task's fine-tuning (one variant of it).
 
     Args:
         counts: train rows of each table, as far as they are known.
     """
     a, found = architecture(e), []
-    for name in ("stage1", "stage2"):
-        o = getattr(e.pretraining, name)
-        if o is not None:
-            every = o.wpg_negatives == "all"
-            both = [
-                flops.pretraining(
-                    a, mean_sizes(e, e.lengths, p, True), o.losses, o.contrast_group or o.batch_size, every
-                )
-                for p in (True, False)
-            ]
-            found.append(_cost(e, a, name, o, both, machines, e.lengths, counts.get("captions")))
+    for name, o in e.stages.items():
+        every, group = o.wpg_negatives == "all", o.contrast_group or o.batch_size
+        both = [
+            flops.pretraining(a, mean_sizes(e, e.lengths, padded, True), o.losses, group, every)
+            for padded in (True, False)
+        ]
+        found.append(_cost(e, a, name, o, both, machines, e.lengths, counts.get("captions")))
     for task, chosen in e.tasks_set.items():
         cap, both = chosen.lengths or e.lengths, []
         for padded in (True, False):
@@ -93,7 +89,7 @@ def _cost(
     rows: int | None,
 ) -> Cost:
     useful = forward[1]
-    trained = _trained(a, name == "stage1" and "multimodal_matched" not in useful)
+    trained = _trained(a, name in e.stages and "multimodal_matched" not in useful)
     memory = state_bytes(parameters(e), trained, o, machines.count)
     size = -(-o.batch_size // (machines.count * o.accumulation))
     joint = "multimodal_matched" in useful

@@ -22,7 +22,7 @@ from vlp.training.probe import Probe
 
 
 class Method(base.Method):
-    name, title, companions = "mvptr", directory.TITLE, directory.COMPANIONS
+    name, title = "mvptr", directory.TITLE
     companions_needed = ("phrases.json",)
 
     tasks = SIDES
@@ -38,10 +38,6 @@ class Method(base.Method):
     ) -> None:
         assert isinstance(model, Mvptr)
         directory.save(model, folder, vocabulary, inputs, lineage)
-
-    def check_fits(self, model: nn.Module, inputs: Inputs, folder: Path) -> None:
-        assert isinstance(model, Mvptr)
-        start.check_fits(model, inputs, folder)
 
     def describe(self, inputs: Inputs) -> dict[str, Any]:
         return start.describe(inputs)

@@ -206,9 +206,13 @@ class Mvptr(nn.Module):
         return Unimodal(joint_BND[:, :length], torch.cat([tags, regions], 1), regions, tags, table)
 
     @torch.no_grad()
-    def attention_maps(self, batch: Batch) -> dict[str, list[Tensor]]:
-        """Maps [B,H,L,L] of each layer of `text`, `visual` and `multimodal`, in the order of their sequences."""
-        s, (image, image_mask) = self.unimodal(batch), self._embed_image(batch)
+    def attention_maps(self, batch: Batch, states: Unimodal | None = None) -> dict[str, list[Tensor]]:
+        """Maps [B,H,L,L] of each layer of `text`, `visual` and `multimodal`, in the order of their sequences.
+
+        Args:
+            states: what `unimodal(batch)` gave, where it is known.
+        """
+        s, (image, image_mask) = self.unimodal(batch) if states is None else states, self._embed_image(batch)
         masks = batch.text_mask_BL, batch.region_mask_BR, batch.tag_mask_BT
         joined = self._join(s.text_BLD, masks[0], s.regions_BRD, masks[1], s.tags_BTD, masks[2])
         return {

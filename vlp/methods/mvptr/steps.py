@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import Literal, NamedTuple
 
@@ -101,42 +102,28 @@ class Step(nn.Module):
     """What a layer calls itself depends on its batch (padding is removed where there is some)."""
     leading = flops.LEADING
 
+    def __init__(self, model: Mvptr) -> None:
+        super().__init__()
+        self.model = model
+
     def sizes(self, batch: Batch, padded: bool = False) -> Sizes:
         return Sizes.of(batch, padded)
 
 
-class PretrainingStep(Step):
-    """Stage 1 (eq. 10) and stage 2 (eq. 11): one pass, all losses see the masked input.
-
-    Which loss reads what is data: `vlp.methods.mvptr.objectives.table`.
+class ContrastStep(Step, ABC):
+    """L_vsc is among its losses (`vlp/training/contrast.py: Contrasting`).
 
     Args:
         contrast_group: see `vsc`.
-        wpg_negatives: `replaced`: WPG uses the ITM negatives that keep the text; `all`: each text gets a hard image.
     """
 
-    def __init__(
-        self,
-        model: Mvptr,
-        losses: Collection[str],
-        contrast_group: int | None = None,
-        wpg_negatives: Literal["replaced", "all"] = "replaced",
-    ) -> None:
-        super().__init__()
-        self.model, self.names = model, frozenset(losses)
-        self.contrast_group, self.wpg_negatives = contrast_group, wpg_negatives
-        if not self.cross_modal and not model.merged:
-            # Stage 1 does not train the multimodal part; without gradients it costs no optimizer state either.
-            for part in (model.multimodal_encoder, model.pooler, model.itm_head, model.mlm_head):
-                part.requires_grad_(False)
+    def __init__(self, model: Mvptr, contrast_group: int | None = None) -> None:
+        super().__init__(model)
+        self.contrast_group = contrast_group
 
     @property
-    def cross_modal(self) -> bool:
-        return bool(self.names & {"mlm", "itm", "wpg"})
-
-    @property
-    def contrasts(self) -> bool:
-        return "vsc" in self.names and not self.model.merged
+    @abstractmethod
+    def contrasts(self) -> bool: ...
 
     def vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return self.model.contrast_vectors(self.model.unimodal(batch))
@@ -149,6 +136,38 @@ class PretrainingStep(Step):
 
     def logged(self, together: int) -> dict[str, float]:
         return {"vsc_negatives": float((self.contrast_group or together) - 1)} if self.contrasts else {}
+
+
+class PretrainingStep(ContrastStep):
+    """Stage 1 (eq. 10) and stage 2 (eq. 11): one pass, all losses see the masked input.
+
+    Which loss reads what is data: `vlp.methods.mvptr.objectives.table`.
+
+    Args:
+        wpg_negatives: `replaced`: WPG uses the ITM negatives that keep the text; `all`: each text gets a hard image.
+    """
+
+    def __init__(
+        self,
+        model: Mvptr,
+        losses: Collection[str],
+        contrast_group: int | None = None,
+        wpg_negatives: Literal["replaced", "all"] = "replaced",
+    ) -> None:
+        super().__init__(model, contrast_group)
+        self.names, self.wpg_negatives = frozenset(losses), wpg_negatives
+        if not self.cross_modal and not model.merged:
+            # Stage 1 does not train the multimodal part; without gradients it costs no optimizer state either.
+            for part in (model.multimodal_encoder, model.pooler, model.itm_head, model.mlm_head):
+                part.requires_grad_(False)
+
+    @property
+    def cross_modal(self) -> bool:
+        return bool(self.names & {"mlm", "itm", "wpg"})
+
+    @property
+    def contrasts(self) -> bool:
+        return "vsc" in self.names and not self.model.merged
 
     def counts(self, batch: Batch) -> dict[str, int]:
         found, names = {}, self.names
@@ -226,12 +245,8 @@ class PretrainingStep(Step):
         return found
 
 
-class RetrievalStep(Step):
+class RetrievalStep(ContrastStep):
     """L_vsc + L_itm (paper 4.2.1); with merged attention L_itm alone, its negatives drawn uniformly."""
-
-    def __init__(self, model: Mvptr, contrast_group: int | None = None) -> None:
-        super().__init__()
-        self.model, self.contrast_group = model, contrast_group
 
     def forward_flops(self, sizes: Sizes, global_size: int) -> dict[str, float]:
         losses = ("itm",) if self.model.merged else ("vsc", "itm")
@@ -240,18 +255,6 @@ class RetrievalStep(Step):
     @property
     def contrasts(self) -> bool:
         return not self.model.merged
-
-    def vectors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.model.contrast_vectors(self.model.unimodal(batch))
-
-    def identity(self, batch: Batch) -> Identity:
-        return Identity(batch.image_B, batch.text_B, batch.matchable_B)
-
-    def scale(self) -> Tensor:
-        return self.model.scale()
-
-    def logged(self, together: int) -> dict[str, float]:
-        return {"vsc_negatives": float((self.contrast_group or together) - 1)} if self.contrasts else {}
 
     def counts(self, batch: Batch) -> dict[str, int]:
         found = {"vsc": counts.matchable(batch)} if self.contrasts else {}
@@ -272,10 +275,6 @@ class RetrievalStep(Step):
 
 
 class VqaStep(Step):
-    def __init__(self, model: Mvptr) -> None:
-        super().__init__()
-        self.model = model
-
     def forward_flops(self, sizes: Sizes, global_size: int) -> dict[str, float]:
         return flops.classification(self.model.architecture, sizes, self.model.architecture.head_size)
 
@@ -290,10 +289,6 @@ class VqaStep(Step):
 
 
 class EntailmentStep(Step):
-    def __init__(self, model: Mvptr) -> None:
-        super().__init__()
-        self.model = model
-
     def forward_flops(self, sizes: Sizes, global_size: int) -> dict[str, float]:
         return flops.classification(self.model.architecture, sizes, 3)
 
@@ -320,8 +315,8 @@ class GroundingStep(Step):
     """Similarities regressed to IoU (A.3.4), on the states of one multimodal layer."""
 
     def __init__(self, model: Mvptr, layer: int, objective: str) -> None:
-        super().__init__()
-        self.model, self.layer, self.objective = model, layer, objective
+        super().__init__(model)
+        self.layer, self.objective = layer, objective
 
     def forward_flops(self, sizes: Sizes, global_size: int) -> dict[str, float]:
         return flops.classification(self.model.architecture, sizes, 0, whole_last_layer=True)
