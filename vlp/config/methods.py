@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ def names() -> list[str]:
     """The methods of this package, then those that installed packages offer."""
     folder = Path(__file__).parents[1] / "methods"
     own = sorted(p.parent.name for p in folder.glob("*/method.py"))
-    return own + sorted({point.name for point in entry_points(group=GROUP)} - set(own))
+    return own + sorted(set(offered()) - set(own))
 
 
 def package_of(name: str) -> str:
@@ -32,18 +33,28 @@ def package_of(name: str) -> str:
     Raises:
         ConfigError: there is none.
     """
-    points = {point.name: point.value for point in entry_points(group=GROUP)}
-    package = name if "." in name else points.get(name, f"{HOME}.{name}")
-    try:
-        found = importlib.util.find_spec(f"{package}.method") is not None
-    except ModuleNotFoundError:
-        found = False
-    if not found:
+    package = name if "." in name else f"{HOME}.{name}"
+    if "." not in name and not _is_method(package):
+        package = offered().get(name, package)
+    if not _is_method(package):
         raise ConfigError(
             f"model.method: {name!r} is no method; there are {', '.join(names())}, or name a package that holds "
             "config.py and method.py"
         )
     return package
+
+
+def _is_method(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(f"{package}.method") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@cache
+def offered() -> dict[str, str]:
+    """Name -> package. Looking through all installed packages takes longer than the rest of this file."""
+    return {point.name: point.value for point in entry_points(group=GROUP)}
 
 
 def part_of(name: str, module: str) -> ModuleType | None:
