@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,25 +41,59 @@ class Merged:
     path: Path
 
 
-def describe(path: str | Path | Part | Merged, folder: Path) -> dict[str, Any]:
-    """path (relative to the experiment's `folder` where it lies inside), sha256, size in bytes; of a folder: of all.
+@dataclass(frozen=True)
+class Hashed:
+    """A file, or the files of a folder, with the digests of the moment when they were read."""
 
-    The digests of a folder's files are kept in `folder`/journals/digests.
-    """
+    path: Path
+    files: Mapping[str, tuple[str, int]]
+    """Name in the folder -> sha256 and size; of a file itself and of a folder with a list of its own under ``; empty:
+    it is not there."""
+    listed: bool = False
+    """It is a folder, and `files` are those in it."""
+    kind: tuple[str, ...] = ()
+    """`part`: these files only; `merged`: see `Merged`."""
+
+    @property
+    def paths(self) -> dict[Path, str]:
+        """Each file -> its digest."""
+        return {
+            (self.path / name).resolve() if name else self.path.resolve(): sha for name, (sha, _) in self.files.items()
+        }
+
+    def event(self, folder: Path) -> dict[str, Any]:
+        """path (relative to `folder`, the experiment's, where it lies inside), sha256, size in bytes of all.
+
+        The digests of a folder's files are kept in `folder`/journals/digests.
+        """
+        told = {"path": relative(self.path, folder)} | dict.fromkeys(self.kind, True)
+        if self.listed:
+            digest, size = _list(self.files, folder), sum(size for _, size in self.files.values())
+        else:
+            digest, size = self.files.get("", (None, None))
+        return told | {"sha256": digest, "size": size}
+
+
+def hashed(path: str | Path | Part | Merged) -> Hashed:
+    """Reads all of it once."""
     if isinstance(path, Merged):
-        return describe(path.path, folder) | {"merged": True}
+        return replace(hashed(path.path), kind=("merged",))
     if isinstance(path, Part):
-        return _listed(path.folder, dict(_contents(path)), folder) | {"part": True}
+        return Hashed(path.folder, dict(_contents(path)), True, ("part",))
     path = Path(path)
     if not path.exists():
-        return {"path": relative(path, folder), "sha256": None, "size": None}
+        return Hashed(path, {})
     if not path.is_dir():
-        return {"path": relative(path, folder), "sha256": sha256(path), "size": path.stat().st_size}
+        return Hashed(path, {"": (sha256(path), path.stat().st_size)})
+    files = [p for p in path.rglob("*") if p.is_file()]
     if is_store(path):
-        size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-        return {"path": relative(path, folder), "sha256": sha256(path), "size": size}
-    found = {p.relative_to(path).as_posix(): (sha256(p), p.stat().st_size) for p in path.rglob("*") if p.is_file()}
-    return _listed(path, found, folder)
+        return Hashed(path, {"": (sha256(path), sum(p.stat().st_size for p in files))})
+    return Hashed(path, {p.relative_to(path).as_posix(): (sha256(p), p.stat().st_size) for p in files}, True)
+
+
+def describe(path: str | Path | Part | Merged, folder: Path) -> dict[str, Any]:
+    """What a journal tells of it now."""
+    return hashed(path).event(folder)
 
 
 def digests_of(folder: Path, digest: str) -> dict[str, str] | None:
@@ -110,13 +144,14 @@ def _bytes(path: Path) -> bytes:
         return file.read()
 
 
-def _listed(path: Path, found: Mapping[str, tuple[str, int]], folder: Path) -> dict[str, Any]:
-    text = folder_lines({name: digest for name, (digest, _) in found.items()})
+def _list(files: Mapping[str, tuple[str, int]], folder: Path) -> str:
+    """The digest of a folder's files; their list is kept."""
+    text = folder_lines({name: digest for name, (digest, _) in files.items()})
     digest = hashlib.sha256(text.encode()).hexdigest()
     if not _list_file(folder, digest).exists():
         with contextlib.suppress(OSError, InputError):  # a full disk: the folder's own digest is in the journal
             write_text(_list_file(folder, digest), text)
-    return {"path": relative(path, folder), "sha256": digest, "size": sum(size for _, size in found.values())}
+    return digest
 
 
 def _list_file(folder: Path, digest: str) -> Path:

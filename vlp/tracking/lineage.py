@@ -55,7 +55,7 @@ def reachable(folder: Path) -> list[Step]:
         made = steps(here)
         found += made
         outside = {step.place(f) for step in made for f in step.inputs if not step.place(f).is_relative_to(here)}
-        folders += sorted({h for h in map(_home, outside) if h is not None} - set(folders))
+        folders += sorted({h for h in map(home_of, outside) if h is not None} - set(folders))
     return found
 
 
@@ -65,7 +65,7 @@ def home(file: Path) -> Path:
     Raises:
         InputError: no folder above it holds journals.
     """
-    found = _home(file)
+    found = home_of(file)
     if found is None:
         raise InputError(file, "stands in no experiment's folder.", "Name a file such as results/demo/results.csv.")
     return found
@@ -182,7 +182,8 @@ def _holds(output: Path, file: Path) -> bool:
     return file.is_relative_to(output) or output.is_relative_to(file)
 
 
-def _home(file: Path) -> Path | None:
+def home_of(file: Path) -> Path | None:
+    """The experiment's folder that a file stands in; None: in none."""
     return next((folder for folder in file.resolve().parents if (folder / "journals").is_dir()), None)
 
 

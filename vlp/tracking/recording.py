@@ -19,10 +19,11 @@ from typing import Any
 from vlp.config import Experiment
 from vlp.errors import Preempted
 from vlp.tracking import journal as journals
-from vlp.tracking.digests import Merged, Part, describe
+from vlp.tracking.digests import Merged, Part, describe, hashed
 from vlp.tracking.mirror import mirror_quietly
 from vlp.tracking.run import Run, code_version, config_digest, flatten, lock_sha256
 from vlp.tracking.system import sampled
+from vlp.tracking.written import refuse_changed
 
 Paths = Mapping[str, str | Path | Part | Merged]
 FOLLOWED = "VLP_TRACKING_FOLLOWED"
@@ -50,6 +51,8 @@ def track(
     The block's exceptions pass through; they and SIGTERM are recorded as FAILED and KILLED.
     """
     folder = experiment.folder
+    read = {name: hashed(file) for name, file in (inputs or {}).items()}
+    refuse_changed(read.values())
     path = folder / "journals" / f"{rule}.jsonl"
     seen = journals.read(path) if resume and path.exists() else []
     resume = _goes_on(seen, experiment)
@@ -63,9 +66,10 @@ def track(
     try:
         with _sigterm_raises(), sampled(run, folder):
             yield run
-            for kind, named in (("input", inputs), ("output", outputs)):
-                for name, file in (named or {}).items():
-                    journal.write(kind, name=name, **describe(file, folder))
+            for name, file in read.items():
+                journal.write("input", name=name, **file.event(folder))
+            for name, file in (outputs or {}).items():
+                journal.write("output", name=name, **describe(file, folder))
     except (KeyboardInterrupt, Terminated, Preempted) as error:
         status, problem = "KILLED", type(error).__name__
         raise
