@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
+from vlp import strict_yaml
 from vlp.config.load import merge
 from vlp.sweep.plan import rule_prefix
 
@@ -17,7 +17,7 @@ min_version("9.0")
 
 if "plan" not in config:
     raise WorkflowError("Call this as `vlp sweep FILE`, which makes the plan.")
-PLAN = yaml.safe_load(Path(config["plan"]).read_text())
+PLAN = strict_yaml.read(config["plan"])
 FOLDER = Path(config["plan"]).parent
 VLP = f"{Path(sys.executable).parent}/vlp"
 # A profile says where jobs run (partition, executor): it wins, as it does over an experiment file.

@@ -87,3 +87,49 @@ def test_the_old_names_of_what_is_reused_mean_the_same() -> None:
     assert new.place("models/stage2") == new.pretrained_model == Path("results/demo/models/stage2")
     with pytest.raises(ConfigError, match=r"reuse\.stages: 'stage3' is no stage of mvptr"):
         load(CONFIGS / "demo.yaml", ["reuse.stages={stage3: a}"])
+
+
+def test_a_key_that_stands_twice_is_named_wherever_it_stands(tmp_path: Path) -> None:
+    """YAML readers keep the second and drop the first: an experiment without half of its settings."""
+    twice = write(
+        tmp_path / "a.yaml", f"extends: {CONFIGS / 'demo.yaml'}\nmodel: {{dropout: 0.2}}\nmodel: {{num_heads: 4}}\n"
+    )
+    with pytest.raises(ConfigError, match=r"a\.yaml, line 3: model stands there twice, first in line 2"):
+        load(twice)
+    with pytest.raises(ConfigError, match=r"a\.yaml, line 3: model stands there twice"):
+        load(write(tmp_path / "b.yaml", "extends: a.yaml\n"))
+    with pytest.raises(ConfigError, match=r"--set model=\{dropout: 0\.2, dropout: 0\.3\}, line 1: dropout stands"):
+        load(CONFIGS / "demo.yaml", ["model={dropout: 0.2, dropout: 0.3}"])
+    with pytest.raises(ConfigError, match=r"--set seed=2: seed is set twice, first by --set seed=1"):
+        load(CONFIGS / "demo.yaml", ["seed=1", "seed=2"])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[1, 2]", "a mapping is wanted at the top"),
+        ("extends: 5", "extends: a path, or a list of paths"),
+        ("extends: [1]", "extends: a path, or a list of paths"),
+        ("extends: none.yaml", r"none\.yaml: there is no such file"),
+        ("extends: .", r"cannot be read \(Is a directory\)"),
+        ("name: x\n1: 2", "Keys should be strings"),
+        ("sources: [a]", "sources: Input should be a valid dictionary"),
+        ("sources: {1: ours}", r"sources\.1\.\[key\]: Input should be a valid string"),
+        ("data: 5", "data: Input should be a valid dictionary"),
+        ("model: {method: [1]}", "model.method"),
+        ("pretraining: {stage2: {epochs: .inf}}", r"pretraining\.stage2\.epochs: Input should be a finite number"),
+    ],
+)
+def test_files_of_another_form_are_told_in_one_line_each(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load(write(tmp_path / "a.yaml", text))
+    if not text.startswith(("extends", "[")):
+        with pytest.raises(ConfigError, match=told):
+            load(write(tmp_path / "a.yaml", f"extends: {CONFIGS / 'demo.yaml'}\n{text}"))
+
+
+def test_overrides_that_are_no_yaml_are_told() -> None:
+    with pytest.raises(ConfigError, match=r"--set data\.limit=\[1, line 1: not valid YAML"):
+        load(CONFIGS / "demo.yaml", ["data.limit=[1"])
+    with pytest.raises(ConfigError, match=r"wanted KEY\.PATH=VALUE"):
+        load(CONFIGS / "demo.yaml", ["data.limit"])

@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from vlp.cli import config as cli
-from vlp.config import build, current_sources, json_schema, load, read
+from vlp.config import build, json_schema, load, read
 from vlp.config.provenance import ASSUMED, KINDS, Origin, by_group, count, origins
 from vlp.errors import ConfigError
 
@@ -149,15 +149,6 @@ def test_a_statement_dies_with_the_value_it_was_for(tmp_path: Path) -> None:
     child.write_text("extends: parent.yaml\nmodel: {dropout: 0.2}\nsources: {model.dropout: ours}\n")
     assert load(child).sources["model.dropout"] == "ours"
     assert "masking.tags" not in load(parent, ["masking.tags=0.5"]).sources
-
-
-def test_snakemakes_merge_keeps_only_what_a_file_states_of_the_value() -> None:
-    stated = {"model": {"dropout": 0.3}, "sources": {"model.dropout": "paper A.3.2", "masking.tags": "paper 3.2.1"}}
-    other = {"model": {"dropout": 0.5}}
-    merged = {**stated, **other}
-    assert current_sources(merged, [stated, other])["sources"] == {"masking.tags": "paper 3.2.1"}
-    assert current_sources(stated, [stated, {}]) == stated
-    assert current_sources(other, [stated]) == other
 
 
 def test_a_written_out_experiment_keeps_its_sources_and_fits_the_schema() -> None:

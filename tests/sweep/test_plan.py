@@ -161,8 +161,16 @@ def test_a_wrong_row_is_named(tmp_path: Path) -> None:
         plans.make(load(sweep_file(tmp_path, rows={"a": {}, "bad": {"model": {"hiden_size": 1}}})), [])
     with pytest.raises(ConfigError, match=r"row a: .*model.layers is no number of the base"):
         plans.make(load(sweep_file(tmp_path, rows={"a": {"model": {"text_layers": "= model.layers"}}})), [])
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="there is no such file"):
         load(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match=r"grid: the row seed=1 stands there twice"):
+        load(sweep_file(tmp_path, grid={"seed": [1, 2, 1]}))
+    with pytest.raises(ConfigError, match=r"rows\.a\.extends: the path of one file"):
+        load(sweep_file(tmp_path, rows={"a": {"extends": 5}}))
+    twice = sweep_file(tmp_path)
+    twice.write_text(twice.read_text() + "seeds: [5]\n")
+    with pytest.raises(ConfigError, match=r"line \d+: seeds stands there twice"):
+        load(twice)
 
 
 def test_each_part_knows_the_values_of_the_keys_that_the_rows_vary(tmp_path: Path) -> None:

@@ -3,20 +3,17 @@
 from vlp.config.experiment import Experiment, fine_tuning
 from vlp.config.load import (
     build,
-    current_sources,
     json_schema,
     load,
     merge,
     parse_override,
     read,
     read_yaml,
-    resolve_extends,
 )
 
 __all__ = [
     "Experiment",
     "build",
-    "current_sources",
     "fine_tuning",
     "json_schema",
     "load",
@@ -24,5 +21,4 @@ __all__ = [
     "parse_override",
     "read",
     "read_yaml",
-    "resolve_extends",
 ]

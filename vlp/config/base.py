@@ -13,7 +13,7 @@ DEVICE = r"^(cpu|cuda(:\d+)?)$"
 class Part(BaseModel):
     """A frozen part of the config; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def stated(where: str | None = None, **of: str) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from vlp import strict_yaml
 from vlp.config import methods
 from vlp.config.base import DEFAULT_METHOD
 from vlp.config.experiment import Experiment
@@ -27,30 +27,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def lay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`merge`, but what `base` says in `sources:` of a value that `over` changes is no longer true and is left out."""
     merged = merge(base, over)
-    if "sources" in base:
+    if isinstance(merged.get("sources"), Mapping) and base.get("sources"):
         restated = over.get("sources") or {}
         merged["sources"] = {
             key: where
-            for key, where in (merged["sources"] or {}).items()
-            if key in restated or _at(merged, key) == _at(base, key)
+            for key, where in merged["sources"].items()
+            if key in restated or _at(merged, str(key)) == _at(base, str(key))
         }
     return merged
-
-
-def current_sources(value: Mapping[str, Any], files: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """`value` with only those `sources:` that one of the `files` it was merged from states of the value it now has.
-
-    Snakemake merges its config files and `--config` itself, so `lay` does not see one file change another's values.
-    """
-    if not value.get("sources"):
-        return dict(value)
-    read = list(files)
-    kept = {
-        key: where
-        for key, where in value["sources"].items()
-        if any((f.get("sources") or {}).get(key) == where and _at(f, key) == _at(value, key) for f in read)
-    }
-    return {**value, "sources": kept}
 
 
 def _at(value: Any, key: str) -> Any:
@@ -61,27 +45,26 @@ def _at(value: Any, key: str) -> Any:
 
 
 def read_yaml(path: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The mapping in `path`, laid over those it `extends:` (a path or a list, relative to the file)."""
+    """The mapping in `path`, laid over those it `extends:` (a path or a list, relative to the file).
+
+    Raises:
+        ConfigError: a file is missing or no such mapping, or a key stands twice in it.
+    """
     path = Path(path)
     if path.resolve() in seen:
         raise ConfigError(f"{path}: extends itself through {' -> '.join(map(str, seen))}")
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such experiment file") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    value = strict_yaml.read(path)
+    value = {} if value is None else value
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: a mapping is wanted at the top")
-    return resolve_extends(value, path.parent, (*seen, path.resolve()))
-
-
-def resolve_extends(value: Mapping[str, Any], folder: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    parents = value.get("extends", [])
+    parents = value.pop("extends", None) or []
+    parents = [parents] if isinstance(parents, str) else parents
+    if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
+        raise ConfigError(f"{path}: extends: a path, or a list of paths, is wanted (given: {parents!r})")
     base: dict[str, Any] = {}
-    for parent in [parents] if isinstance(parents, str) else parents:
-        base = lay(base, read_yaml(folder / parent, seen))
-    return lay(base, {k: v for k, v in value.items() if k != "extends"})
+    for parent in parents:
+        base = lay(base, read_yaml(path.parent / parent, (*seen, path.resolve())))
+    return lay(base, value)
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -89,7 +72,7 @@ def parse_override(text: str) -> dict[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
         raise ConfigError(f"--set {text}: wanted KEY.PATH=VALUE")
-    nested: Any = yaml.safe_load(value)
+    nested: Any = strict_yaml.parse(value, f"--set {text}")
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
     return nested
@@ -114,10 +97,24 @@ def build(value: Mapping[str, Any], where: str) -> Experiment:
 
 def read(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """What the file, those it extends and the overrides set; not validated."""
-    value = read_yaml(path)
+    return overridden(read_yaml(path), overrides)
+
+
+def overridden(value: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """`value` with every `KEY.PATH=VALUE` laid over it in order.
+
+    Raises:
+        ConfigError: one is none, or two set one key.
+    """
+    seen: dict[str, str] = {}
+    found = dict(value)
     for override in overrides:
-        value = lay(value, parse_override(override))
-    return value
+        found = lay(found, parse_override(override))
+        key = override.partition("=")[0].strip()
+        if key in seen:
+            raise ConfigError(f"--set {override}: {key} is set twice, first by --set {seen[key]}. Remove one.")
+        seen[key] = override
+    return found
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:

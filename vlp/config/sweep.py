@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from vlp import strict_yaml
 from vlp.config.base import Part
-from vlp.config.load import lay, parse_override, read_yaml
+from vlp.config.load import lay, overridden, parse_override, read_yaml
 from vlp.errors import ConfigError, InputError
 
 EXTENDS = "extends"
@@ -42,6 +43,9 @@ class Sweep(Part):
         names = set(self.combined())
         if self.control not in names:
             raise ValueError(f"control: {self.control!r} is no row; rows are {', '.join(sorted(names)) or 'none'}")
+        for name, over in self.rows.items():
+            if not isinstance(over.get(EXTENDS, ""), str):
+                raise ValueError(f"rows.{name}.extends: the path of one file is wanted")
         if strange := set(self.published) - names:
             raise ValueError(f"published: {', '.join(sorted(strange))}: no such row")
         if len(set(self.seeds)) != len(self.seeds):
@@ -57,18 +61,16 @@ class Sweep(Part):
             overrides: dict[str, Any] = {}
             for key, value in zip(keys, values, strict=True):
                 overrides = lay(overrides, parse_override(f"{key}={yaml.safe_dump(value, default_flow_style=True)}"))
+            if name in found:
+                raise ValueError(f"grid: the row {name} stands there twice; name it in `rows`, or remove one value")
             found[name] = overrides
         return found
 
 
 def load(path: Path, changes: Mapping[str, Any] | None = None) -> Sweep:
-    """Raises ConfigError: a key is unknown or a value wrong; InputError: the file is missing or no YAML mapping."""
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(
-            path, f"cannot be read ({error}).", "Name a sweep file, as configs/sweeps/table4.yaml."
-        ) from error
+    """Raises ConfigError: the file cannot be read, a key is unknown or there twice, or a value wrong; InputError: it is
+    no mapping."""
+    value = strict_yaml.read(path)
     if not isinstance(value, dict):
         raise InputError(path, "is no mapping.", "Write name, base, seeds, control and rows.")
     try:
@@ -98,9 +100,7 @@ def resolved(sweep: Sweep, overrides: list[str]) -> dict[str, dict[str, Any]]:
     found = {}
     for name, over in sweep.combined().items():
         base = read_yaml(over.get(EXTENDS, sweep.base))
-        for override in overrides:
-            base = lay(base, parse_override(override))
-        base = lay(base, sweep.common)
+        base = lay(overridden(base, overrides), sweep.common)
         found[name] = lay(base, _summed({k: v for k, v in over.items() if k != EXTENDS}, base, name))
     return found
 

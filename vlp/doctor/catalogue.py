@@ -6,9 +6,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import yaml
 from pydantic import Field
 
+from vlp import strict_yaml
 from vlp.config.base import Part
 from vlp.config.regions import WithRegions
 
@@ -63,8 +63,8 @@ class Source(Part):
 
 @lru_cache(1)
 def sources() -> dict[str, Source]:
-    text = Path(__file__).with_name("sources.yaml").read_text(encoding="utf-8")
-    return {name: Source.model_validate(value) for name, value in yaml.safe_load(text).items()}
+    read = strict_yaml.read(Path(__file__).with_name("sources.yaml"))
+    return {name: Source.model_validate(value) for name, value in read.items()}
 
 
 def wanted(experiment: Experiment) -> dict[str, list[tuple[str, Path]]]:

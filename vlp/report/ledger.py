@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from vlp import strict_yaml
 from vlp.config.base import Part
 from vlp.config.methods import package_of, schema
 from vlp.errors import InputError
@@ -81,12 +80,13 @@ def of(method: str) -> list[Row]:
 
 
 def load(path: Path) -> list[Row]:
-    """The rows in the file's order. Raises InputError: a row has not the form, or a point stands there twice."""
-    try:
-        groups = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(path, f"not valid YAML: {error}", _REMEDY) from error
-    rows = [row for group in groups for row in _rows(path, group)]
+    """The rows in the file's order.
+
+    Raises:
+        ConfigError: the file is no YAML.
+        InputError: a row has not the form, or a point stands there twice.
+    """
+    rows = [row for group in strict_yaml.read(path) for row in _rows(path, group)]
     seen: set[str] = set()
     for row in rows:
         if row.point in seen:

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from vlp import strict_yaml
 from vlp.config import Experiment, build
 from vlp.config.sweep import EXTENDS, Sweep, resolved
 from vlp.errors import InputError
@@ -83,12 +84,12 @@ class Plan:
 
 
 def read(path: Path) -> Plan:
-    """Raises InputError: the file is missing or no plan; ConfigError: settings in it are not valid."""
+    """Raises ConfigError: the file cannot be read, or settings in it are not valid; InputError: it is no plan."""
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = strict_yaml.read(path)
         nodes = [Node(n["kind"], n["name"], build(n["config"], f"{path}: {n['name']}")) for n in value["nodes"]]
         return Plan(Sweep.model_validate(value["sweep"]), path.parent, nodes, value["runs"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+    except (KeyError, TypeError, ValidationError) as error:
         raise InputError(path, f"not a plan ({error}).", "Make it again: vlp sweep FILE.") from error
 
 

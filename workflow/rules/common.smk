@@ -11,11 +11,9 @@ from snakemake.utils import validate
 
 from vlp.config import (
     build,
-    current_sources,
     fine_tuning,
+    given,
     json_schema,
-    read_yaml,
-    resolve_extends,
 )
 from vlp.config.tasks import known
 from vlp.data.readers import named_files
@@ -28,8 +26,8 @@ if not config:
 try:
     resolved, files = config, workflow.configfiles
     if files:  # none: a run of a sweep, which is resolved
-        resolved = resolve_extends(config, Path(files[0]).parent)
-        resolved = current_sources(resolved, map(read_yaml, files))
+        given.refuse_twice(sys.argv[1:])
+        resolved = given.read_all(files, workflow.config_settings.config)
     EXPERIMENT = build(resolved, ", ".join(map(str, files)) or config["name"])
     SETTINGS = EXPERIMENT.model_dump(mode="json")
 except ConfigError as error:

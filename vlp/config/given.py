@@ -1,0 +1,58 @@
+"""What a workflow was called with, read again: Snakemake's own reading drops the first of two equal keys."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlp import strict_yaml
+from vlp.config.load import lay, read_yaml
+
+PROFILE = "SNAKEMAKE_PROFILE"
+_PAIR = re.compile(r"([A-Za-z_][\w-]*)=(\s*[\[{].*)", re.DOTALL)
+
+
+def read_all(files: Iterable[str | Path], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The files of `--configfile` laid over each other in order, each over what it extends, and `--config` over all;
+    not validated.
+
+    Raises:
+        ConfigError: a file is no mapping in YAML, or a key stands twice in it.
+    """
+    value: dict[str, Any] = {}
+    for file in files:
+        value = lay(value, read_yaml(file))
+    return lay(value, over)
+
+
+def refuse_twice(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Args: arguments: of Snakemake's command line.
+
+    Raises:
+        ConfigError: a key stands twice in a mapping of `--config` or in a profile; it is named.
+    """
+    for argument in arguments:
+        if pair := _PAIR.fullmatch(argument):
+            strict_yaml.parse(pair[2], f"--config {pair[1]}")
+    for file in _profiles(arguments, environment):
+        strict_yaml.read(file)
+
+
+def _profiles(arguments: Sequence[str], environment: Mapping[str, str]) -> Iterator[Path]:
+    named = environment.get(PROFILE, "").split(",")
+    within = False
+    for argument in arguments:
+        option, _, value = argument.partition("=")
+        if argument.startswith("-"):
+            within = option in ("--profile", "--workflow-profile")
+            named += [value] if within and value else []
+        elif within:
+            named.append(argument)
+    for place in map(Path, filter(None, named)):
+        if place.is_file():
+            yield place
+        elif place.is_dir():
+            yield from sorted(p for p in place.glob("*.yaml") if p.name.startswith(("config.", "profile.")))
