@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlp.errors import InputError
 from vlp.tracking import journal as journals
 
 
@@ -32,12 +31,58 @@ def test_a_torn_last_line_is_left_out_and_cut_on_resume(tmp_path: Path) -> None:
     assert [e["event"] for e in journals.read(path)] == ["a", "c"]
 
 
-def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+BAD = {
+    "no JSON": b"nonsense",
+    "two lines in one": b'{"event": "c", "time": 1}{"event": "d", "time": 1}',
+    "zeros, as a power cut leaves them": b"\x00" * 40,
+    "no UTF-8": b'{"event": "c", "time": 1, "text": "\xff"}',
+    "no mapping": b"[1]",
+    "no time": b'{"event": "c"}',
+    "a time that is none": b'{"event": "c", "time": "now"}',
+    "a metric without its value": b'{"event": "metric", "time": 1, "key": "loss", "step": 1}',
+    "a file without its digest": b'{"event": "output", "time": 1, "name": "x", "path": "x"}',
+    "a start of nothing": b'{"event": "run_start", "time": 1}',
+    "nested too deeply": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+def test_a_damaged_line_is_set_aside_and_told_once(
+    bad: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "j.jsonl"
+    first, last = b'{"event": "a", "time": 1}\n', b'{"event": "b", "time": 2}\n'
+    path.write_bytes(first + bad + b"\n" + last)
+    writer = journals.Journal(path, resume=True)
+    assert [e["event"] for e in journals.read(path)] == ["a", "b"]
+    assert f"{path}: line 2 damaged, moved to j.jsonl.damaged" in capsys.readouterr().err
+    assert (tmp_path / "j.jsonl.damaged").read_bytes() == bad + b"\n"
+    writer.write("c")  # whoever writes it meanwhile is not disturbed
+    writer.close()
+    assert [e["event"] for e in journals.read(path)] == ["a", "b", "c"]
+    assert capsys.readouterr().err == ""
+    journals.Journal(path).close()  # a new run
+    assert not (tmp_path / "j.jsonl.damaged").exists()
+
+
+def test_a_damaged_line_that_cannot_be_moved_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "j.jsonl"
     path.write_text('{"event": "a", "time": 1}\nnonsense\n{"event": "b", "time": 2}\n')
-    with pytest.raises(InputError, match="row 2") as caught:
-        journals.read(path)
-    assert str(path) in str(caught.value)
+    (tmp_path / "j.jsonl.damaged").mkdir()
+    for _ in range(2):
+        assert [e["event"] for e in journals.read(path)] == ["a", "b"]
+    assert capsys.readouterr().err.count("line 2 damaged, left out (Is a directory)") == 1
+
+
+def test_a_journal_that_cannot_be_opened_does_not_stop_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "journals").write_text("a file")
+    journal = journals.Journal(tmp_path / "journals" / "j.jsonl")
+    journal.write("a")
+    journal.metrics(1, {"loss": 1.0})
+    journal.close()
+    assert capsys.readouterr().err.count("not recorded") == 1
 
 
 def test_wall_seconds_add_up_over_attempts() -> None:

@@ -30,6 +30,7 @@ def pack(experiment: Experiment, out: Path) -> Manifest:
     Raises:
         InputError: the experiment is not finished, or a file is not the one that its journals tell of.
     """
+    steps = lineage.steps(experiment.folder)  # first: a damaged line of a journal is set aside when it is read
     files = contents.packed(experiment)
     for name in NEEDED:
         if name not in files:
@@ -44,7 +45,7 @@ def pack(experiment: Experiment, out: Path) -> Manifest:
             packed=contents.entries(files),
             left_out=contents.entries(contents.left_out(experiment)),
         )
-        wrong = next(contents.unlike(known, lineage.steps(experiment.folder)), None)
+        wrong = next(contents.unlike(known, steps), None)
         if wrong:
             raise InputError(experiment.folder, f"has changed since it was made: {wrong}.", _REMEDY)
         with atomic(out) as temporary:

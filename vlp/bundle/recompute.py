@@ -11,6 +11,7 @@ from vlp.bundle import contents, pages
 from vlp.bundle.contents import PUBLISHED, STORE, Manifest
 from vlp.config import Experiment
 from vlp.data.tables import SCHEMAS, read_table, rows
+from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.regions.store import RegionStore
 from vlp.report import collect, results
@@ -116,9 +117,8 @@ def costs(experiment: Experiment, known: Manifest) -> Found:
     """costs.csv, from the journals; but for rules that ran again after it was written."""
     folder = experiment.folder
     written = _began(folder / "journals" / "results.jsonl")
-    later = {
-        journals.read(path)[0]["rule"] for path in (folder / "journals").glob("*.jsonl") if _began(path) >= written
-    }
+    starts = filter(None, (journals.start(journals.read(path)) for path in (folder / "journals").glob("*.jsonl")))
+    later = {start["rule"] for start in starts if start["time"] >= written}
     said = {row["rule"]: row for row in spent.read(folder / "costs.csv") if row["rule"] not in later}
     return _leaves(said, {row["rule"]: row for row in spent.collect(folder) if row["rule"] in said})
 
@@ -209,8 +209,11 @@ def _again(experiment: Experiment) -> Path:
 
 
 def _began(path: Path) -> float:
-    """When the last attempt of a journal's run began."""
-    return journals.attempts(journals.read(path))[-1][0]["time"]
+    """When the last attempt of a journal's run began. Raises InputError: it does not say."""
+    start = journals.start(journals.read(path))
+    if start is None:
+        raise InputError(path, "does not say when its run began.", "Make the experiment again and bundle it.")
+    return start["time"]
 
 
 def _turn_back(folder: Path, moment: float) -> None:

@@ -80,7 +80,10 @@ def _own_seed(folder: Path) -> int:
     path = folder / "journals" / "results.jsonl"
     if not path.exists():
         raise InputError(path, "the journal is missing.", "Make the results again: vlp report results.")
-    return int(journal.attempts(journal.read(path))[-1][0]["tags"]["seed"])
+    start = journal.start(journal.read(path))
+    if start is None:
+        raise InputError(path, "does not say how its run began.", "Make the results again: vlp report results.")
+    return int(start["tags"]["seed"])
 
 
 def _lines(step: Step, folder: Path) -> Iterator[str]:

@@ -52,8 +52,8 @@ def charts(experiment: Experiment) -> tuple[int, list[Chart]]:
             if level != key and step is not None:
                 course = courses.setdefault(level, Course())
                 course.points.append((begin + step, journals.number(event)))
-                course.fact = about["levels"][level]
-        begin += max(steps)
+                course.fact = about["levels"].get(level, course.fact)
+        begin += max(steps, default=0)
     found = (
         _chart(chart.title, {n: courses[key] for key, n in chart.lines.items() if key in courses}, marks)
         for chart in facts.of(experiment.model.method).levels

@@ -48,7 +48,7 @@ def collect(folder: Path) -> list[dict[str, str]]:
                 "gpus": f"{values['gpus'][-1]:.0f}" if values["gpus"] else "",
                 "gpu_hours": _shown(gpu_hours(events)),
                 "peak_memory_mb": f"{max(memory) / 2**20:.1f}",
-                "threads": str(start["threads"]),
+                "threads": str(start.get("threads", "")),
                 "host": start["host"],
             }
         )
