@@ -25,7 +25,7 @@ from tools.browser import Browser, Screen, find
 from vlp.config import Experiment, build
 from vlp.config.load import read
 from vlp.errors import InputError, VlpError
-from vlp.tracking import mirror
+from vlp.tracking import mirror, store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -72,7 +72,7 @@ def mlflow_pictures(client: MlflowClient, experiment: Experiment, server: str) -
     Raises:
         InputError: the store lacks a run that a picture shows.
     """
-    uri = mirror.store_uri(experiment)
+    uri = store.store_uri(experiment)
     found = client.get_experiment_by_name(experiment.name)
     if found is None:
         raise InputError(uri, f"holds no {experiment.name}.", "Run: vlp tracking sync.")
@@ -197,10 +197,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _client(experiment: Experiment) -> MlflowClient:
-    os.environ.update(mirror.SETTINGS)
+    os.environ.update(store.SETTINGS)
     from mlflow import MlflowClient
 
-    return MlflowClient(mirror.store_uri(experiment))
+    return MlflowClient(store.store_uri(experiment))
 
 
 def _sweep(browser: Browser, plan: Path, out: Path) -> None:

@@ -18,7 +18,7 @@ def test_every_file_extends_its_own_and_wins_over_those_before_it(tmp_path: Path
     (tmp_path / "first.yaml").write_text("extends: base.yaml\nseed: 1\n")
     (tmp_path / "far/base.yaml").write_text("model: {dropout: 0.2, hidden_size: 24}\n")
     (tmp_path / "far/second.yaml").write_text("extends: base.yaml\nmodel: {attention_dropout: 0.4}\n")
-    found = build(read_all([tmp_path / "first.yaml", tmp_path / "far/second.yaml"], {"seed": "5"}), "x")
+    found = build(read_all([tmp_path / "first.yaml", tmp_path / "far/second.yaml"], {"seed": "5"})[0], "x")
     assert (found.seed, found.model.dropout, found.model.attention_dropout) == (5, 0.2, 0.4)
     assert found.sources == {"masking.tags": "paper 3.2.1"}  # dropout has another value than the paper's
 

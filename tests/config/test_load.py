@@ -1,8 +1,10 @@
+import pickle
 from pathlib import Path
 
 import pytest
+import yaml
 
-from vlp.config import json_schema, load
+from vlp.config import Experiment, json_schema, load
 from vlp.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -58,7 +60,6 @@ def test_extends_itself(tmp_path: Path) -> None:
 def test_schema_and_model_agree(tmp_path: Path) -> None:
     """The exported JSON schema takes what the model takes and refuses what it refuses."""
     import jsonschema
-    import yaml
 
     value = yaml.safe_load((CONFIGS / "demo.yaml").read_text())
     jsonschema.validate(value, json_schema())
@@ -68,8 +69,6 @@ def test_schema_and_model_agree(tmp_path: Path) -> None:
 
 
 def test_an_experiment_travels_to_a_job() -> None:
-    import pickle
-
     e = load(CONFIGS / "demo.yaml")
     again = pickle.loads(pickle.dumps(e))
     assert again == e and type(again.tasks.vqa) is type(e.tasks.vqa)
@@ -133,3 +132,50 @@ def test_overrides_that_are_no_yaml_are_told() -> None:
         load(CONFIGS / "demo.yaml", ["data.limit=[1"])
     with pytest.raises(ConfigError, match=r"wanted KEY\.PATH=VALUE"):
         load(CONFIGS / "demo.yaml", ["data.limit"])
+
+
+def stored(folder: Path, experiment: Experiment) -> Path:
+    """As the Snakefile writes it into the results folder."""
+    folder.mkdir(parents=True)
+    write(folder / "config.schema.json", "{}")
+    return write(folder / "experiment.yaml", yaml.safe_dump(experiment.model_dump(mode="json")))
+
+
+def test_the_config_of_a_results_folder_is_of_the_folder_that_it_lies_in(tmp_path: Path) -> None:
+    first = load(CONFIGS / "demo.yaml", [f"results={tmp_path / 'results'}", "launch.pretraining.array=null"])
+    there = stored(first.folder, first)
+    assert load(there) == first
+    copy = tmp_path / "elsewhere" / "a copy of #2"
+    within = load(CONFIGS / "demo.yaml", [f"results={tmp_path / 'results'}", f"start_from={first.folder / 'models/x'}"])
+    moved = load(stored(copy, within))
+    assert moved.folder == copy and moved.place("raw") == copy / "raw" and moved.data_root == copy / "raw"
+    assert moved.start_from == copy / "models/x" and moved.name == "demo"
+    assert pickle.loads(pickle.dumps(moved)).folder == moved.model_copy(update={"seed": 3}).folder == copy
+    # who says where it shall go is obeyed, and a file that merely has the name is of the place that it names
+    assert load(copy / "experiment.yaml", [f"results={tmp_path}"]).folder == tmp_path / "demo"
+    (copy / "config.schema.json").unlink()
+    assert load(copy / "experiment.yaml").folder == first.folder
+
+
+def test_a_relative_path_is_of_the_folder_from_wherever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    there = stored(Path("results/demo"), load(CONFIGS / "demo.yaml", ["results=results"]))
+    assert load(there).folder == Path("results/demo")
+    monkeypatch.chdir(tmp_path / "results" / "demo")
+    assert load("experiment.yaml").folder == tmp_path / "results" / "demo"
+
+
+def test_a_part_of_a_moved_sweep_reuses_what_lies_beside_it(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    reuse = {"data": str(old / "data-1"), "stages": {"stage1": str(old / "gone"), "stage2": str(old / "stage2-1")}}
+    part = load(
+        CONFIGS / "demo.yaml",
+        ["name=run-1", f"results={old}", f"reuse={yaml.safe_dump(reuse, default_flow_style=True)}"],
+    )
+    for name in ("data-1", "stage2-1"):
+        (new / name).mkdir(parents=True)
+    moved = load(stored(new / "run-1", part))
+    assert moved.place("corpus/corpus.h5") == new / "data-1/corpus/corpus.h5"
+    assert moved.reuse.of("stage2") == new / "stage2-1" and moved.reuse.of("stage1") == old / "gone"

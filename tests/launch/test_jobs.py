@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,28 @@ def test_progress_is_the_last_line_of_the_log(tmp_path: Path, rate: float, left:
     lines = [line(step, 1600, VALUES | more, rate, 64) for step in (50, 100)]
     job.log.write_text("\n".join(["loading", *lines, "a line of something else", ""]))
     assert job.progress() == (100, 1600, 51, left)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_copied_folder_shows_its_own_logs_and_leaves_the_first_ones_job_alone(tmp_path: Path, earlier: bool) -> None:
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    run_dir = first / "runs" / "stage1"
+    logs = run_dir / "jobs" / "token" / "7"
+    logs.mkdir(parents=True)
+    sent = record.new("token", "stage1", "key", "slurm", 1, 1)
+    record.write(run_dir, sent, status="sent", job="7", folder=str(logs))
+    (logs / "7_0_log.out").write_text("first")
+    if earlier:  # paths were absolute, and nothing said where it was sent from
+        file = record.path(run_dir)
+        old = json.loads(file.read_text()) | {"folder": str(logs)}
+        file.write_text(json.dumps({k: v for k, v in old.items() if k != "place"}))
+    shutil.copytree(first, copy)
+    [job] = jobs(copy)
+    assert job.log == copy / "runs" / "stage1" / "jobs" / "token" / "7" / "7_0_log.out"
+    if not earlier:
+        # Whoever works in the copy must not wait for the job at work in the first, nor cancel it.
+        assert (job.last.status, job.last.executor) == ("failed", record.ELSEWHERE) and not job.cancel()
+        assert f"sent from {run_dir}, of which this is a copy" in job.last.problem
+        shutil.rmtree(first)  # moved, not copied
+        [job] = jobs(copy)
+        assert (job.last.status, job.last.job) == ("sent", "7")

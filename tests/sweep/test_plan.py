@@ -107,6 +107,17 @@ def test_the_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
         plans.read(path)
 
 
+def test_a_plan_that_was_moved_is_of_the_folder_that_it_lies_in(tmp_path: Path) -> None:
+    plan = table4(tmp_path)
+    written, moved = plan.write(), tmp_path / "elsewhere" / "moved"
+    for node in plan.nodes:
+        (moved / node.name).mkdir(parents=True)
+    written.rename(moved / "plan.yaml")
+    again = plans.read(moved / "plan.yaml")
+    assert [n.experiment.folder for n in again.nodes] == [moved / n.name for n in plan.nodes]
+    assert str(plan.folder) not in "".join(n.experiment.reuse.model_dump_json() for n in again.nodes)
+
+
 def sweep_file(folder: Path, **value: object) -> Path:
     path = folder / "sweep.yaml"
     whole = {"name": "s", "base": str(SMOKE), "seeds": [1], "control": "a", "rows": {"a": {}}} | value

@@ -13,7 +13,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from vlp.tracking.mirror import SETTINGS
+from vlp.tracking.store import SETTINGS
 
 
 class Server:

@@ -14,7 +14,7 @@ from vlp.config import Experiment, build
 from vlp.files import sha256
 from vlp.launch import record
 from vlp.tracking import journal as journals
-from vlp.tracking import mirror, track
+from vlp.tracking import mirror, store, track
 from vlp.tracking.system import EVERY
 
 
@@ -32,7 +32,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _runs(experiment: Experiment) -> tuple[Any, dict[str, list[Any]]]:
     from mlflow import MlflowClient
 
-    client = MlflowClient(mirror.store_uri(experiment))
+    client = MlflowClient(store.store_uri(experiment))
     found = client.get_experiment_by_name(experiment.name)
     assert found is not None
     named: dict[str, list[Any]] = {}

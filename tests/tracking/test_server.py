@@ -12,7 +12,7 @@ import pytest
 from tests.tracking.conftest import Make
 from tests.tracking.server import Server
 from vlp.tracking import journal as journals
-from vlp.tracking import mirror, track
+from vlp.tracking import mirror, store, track
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_eight_processes_start_on_a_fresh_store(tmp_path: Path) -> None:
 
     from tests.tracking.conftest import toy
 
-    client = MlflowClient(mirror.store_uri(toy(tmp_path)))
+    client = MlflowClient(store.store_uri(toy(tmp_path)))
     found = client.get_experiment_by_name("toy")
     assert found is not None
     runs = client.search_runs([found.experiment_id])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlp.cli.options import Overrides, experiment
-from vlp.errors import InputError
+from vlp.errors import InputError, VlpError
 
 if TYPE_CHECKING:
     from vlp.config import Experiment
@@ -33,10 +33,11 @@ def _experiments(config: Path | None, plan: Path | None, overrides: list[str] | 
 @app.command()
 def sync(config: ConfigFile = None, plan: PlanFile = None, overrides: Overrides = None) -> None:
     """Bring to MLflow what it lacks of the experiment's (or a sweep's) journals; every point arrives once."""
-    from vlp.tracking import mirror
+    from vlp.tracking import mirror, store
 
     parts = _experiments(config, plan, overrides)
-    print(f"{sum(map(mirror.sync, parts))} journals are in {mirror.store_uri(parts[0])}")
+    where = store.file_of(parts[0]) or parts[0].tracking.uri
+    print(f"{sum(map(mirror.sync, parts))} journals are in {where}")
 
 
 @app.command()
@@ -66,20 +67,24 @@ def ui(
     import os
     import sys
 
-    from vlp.tracking import mirror
+    from vlp.tracking import mirror, store
 
     parts = _experiments(config, plan, overrides)
-    here, uri = parts[0], mirror.store_uri(parts[0])
-    if not uri.startswith("sqlite:"):
-        print(f"The runs are on the MLflow server: {mirror.table_address(here, uri)}")
+    here = parts[0]
+    if not store.store_uri(here).startswith("sqlite:"):
+        print(f"The runs are on the MLflow server: {mirror.table_address(here, store.store_uri(here))}")
         return
     if not any((part.folder / "journals").is_dir() for part in parts):
-        raise InputError(mirror.top(here), "holds no journals yet.", "Run the experiment first: make demo.")
-    for part in parts:
-        mirror.sync(part)
+        raise InputError(store.top(here), "holds no journals yet.", "Run the experiment first: make demo.")
+    try:
+        for part in parts:
+            mirror.sync(part)
+    except VlpError as error:
+        print(f"vlp: {error} The UI shows what it has.", file=sys.stderr)
     # Without the first variable the server starts a row of job runners that nothing here uses.
-    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **mirror.SETTINGS, **os.environ}
-    places = ["--backend-store-uri", uri, "--artifacts-destination", str(mirror.top(here) / "mlartifacts")]
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **store.SETTINGS, **os.environ}
+    places = ["--backend-store-uri", store.store_uri(here)]
+    places += ["--artifacts-destination", (store.top(here) / store.ARTIFACTS).as_uri()]
     print(mirror.table_address(here, f"http://127.0.0.1:{port}"), flush=True)
     command = [sys.executable, "-m", "mlflow", "server", *places]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from vlp.config.base import Part, stated
 from vlp.config.data import Data
@@ -128,9 +128,17 @@ class Experiment(Part):
         own = {f"pretraining.{name}" for name in type(self.pretraining).model_fields if name not in stages}
         return sorted({*type(self).model_fields} - NOT_OF_STAGES) + sorted(own - self.only_watched)
 
+    _home: Path | None = PrivateAttr(default=None)
+
     @property
     def folder(self) -> Path:
-        return self.results / self.name
+        return self._home or self.results / self.name
+
+    def lying_in(self, folder: Path | None) -> Self:
+        """The same experiment with its files in `folder`, moved or copied there; None: where it says itself."""
+        found = self.model_copy()
+        found._home = folder
+        return found
 
     @property
     def data_root(self) -> Path:

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vlp import strict_yaml
-from vlp.config.load import lay, read_yaml
+from vlp.config.load import lay, placed, read_yaml
 
 PROFILE = "SNAKEMAKE_PROFILE"
 _PAIR = re.compile(r"([A-Za-z_][\w-]*)=(\s*[\[{].*)", re.DOTALL)
 
 
-def read_all(files: Iterable[str | Path], over: Mapping[str, Any]) -> dict[str, Any]:
+def read_all(files: Sequence[str | Path], over: Mapping[str, Any]) -> tuple[dict[str, Any], Path | None]:
     """The files of `--configfile` laid over each other in order, each over what it extends, and `--config` over all;
-    not validated.
+    not validated. And the folder that the experiment was moved to, None: it was not.
 
     Raises:
         ConfigError: a file is no mapping in YAML, or a key stands twice in it.
     """
-    value: dict[str, Any] = {}
-    for file in files:
-        value = lay(value, read_yaml(file))
-    return lay(value, over)
+
+    def rest(value: Mapping[str, Any]) -> dict[str, Any]:
+        for file in files[1:]:
+            value = lay(value, read_yaml(file))
+        return lay(value, over)
+
+    return placed(files[0], rest)
 
 
 def refuse_twice(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from vlp import strict_yaml
-from vlp.config import methods
+from vlp.config import methods, stored
 from vlp.config.base import DEFAULT_METHOD
 from vlp.config.experiment import Experiment
 from vlp.errors import ConfigError
@@ -118,7 +118,18 @@ def overridden(value: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, 
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
-    return build(read(path, overrides), str(path))
+    """The `experiment.yaml` of a results folder is of the folder that it lies in, unless an override says where."""
+    value, home = placed(path, lambda value: overridden(value, overrides))
+    return build(value, str(path)).lying_in(home)
+
+
+def placed(path: str | Path, over: Callable[[Mapping[str, Any]], dict[str, Any]]) -> tuple[dict[str, Any], Path | None]:
+    """What the file and `over` set, not validated; and the folder that its experiment was moved to, or None."""
+    value = read_yaml(path)
+    home = stored.home(path, value)
+    found = over(value if home is None else stored.moved(value, home))
+    same = all(found.get(key) == value.get(key) for key in ("results", "name"))
+    return found, home if same else None
 
 
 def json_schema(method: str = DEFAULT_METHOD) -> dict[str, Any]:

@@ -24,6 +24,9 @@ NAME = "job.json"
 RUN_OF_ITS_OWN = {"launch", "tracking", "sources"}
 """Parts of an experiment that do not change what a job computes."""
 
+ELSEWHERE = "elsewhere"
+"""Executor, in a copy of a run directory, of the job at work in the first one: nobody here waits for it or ends it."""
+
 Status = Literal["sending", "sent", "success", "failed", "cancelled", "taken"]
 """taken: success, and its files stand where they were wanted."""
 
@@ -48,6 +51,8 @@ class Record:
     process: int = 0
     """Who sent it."""
     problem: str = ""
+    place: str = ""
+    """The run directory that it was sent from."""
 
     def paths(self, task: int = 0) -> Any:
         """submitit's names of the files of one task."""
@@ -86,7 +91,7 @@ def read(run_dir: Path) -> Record | None:
     if not file.exists():
         return None
     try:
-        return Record(**read_json(file))
+        return _beside(Record(**read_json(file)), run_dir)
     except TypeError as error:
         raise InputError(
             file,
@@ -95,9 +100,36 @@ def read(run_dir: Path) -> Record | None:
         ) from error
 
 
+def _beside(record: Record, run_dir: Path) -> Record:
+    """The record as it is read in `run_dir`, which may have been moved or copied since."""
+    folder = record.folder
+    own = f"/jobs/{record.token}/"
+    if folder is not None and own in folder:  # absolute in records of earlier versions
+        folder = str(run_dir.resolve() / "jobs" / record.token / folder.rpartition(own)[2])
+    elif folder is not None:
+        folder = str((run_dir / folder).resolve())
+    record = replace(record, folder=folder)
+    if record.status in ("sending", "sent") and record.place and _is_another(Path(record.place), run_dir):
+        problem = f"sent from {record.place}, of which this is a copy"
+        return replace(record, status="failed", executor=ELSEWHERE, problem=problem)
+    return record
+
+
+def _is_another(there: Path, here: Path) -> bool:
+    """Both are there: a folder that was moved, or that this host knows by another path, is the same."""
+    try:
+        return not there.samefile(here)
+    except OSError:
+        return False
+
+
 def write(run_dir: Path, record: Record, **changes: Any) -> Record:
-    record = replace(record, **changes)
-    write_json(path(run_dir), asdict(record))
+    """What is kept of it is relative to the run directory, where it lies in the experiment's folder or beside it."""
+    record, here = replace(record, **changes), run_dir.resolve()
+    folder = record.folder
+    if folder is not None and Path(folder).resolve().is_relative_to(here.parents[min(2, len(here.parents) - 1)]):
+        folder = os.path.relpath(Path(folder).resolve(), here)
+    write_json(path(run_dir), asdict(replace(record, folder=folder, place=str(here))))
     return record
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from vlp import strict_yaml
-from vlp.config import Experiment, build
+from vlp.config import Experiment, build, stored
 from vlp.config.sweep import EXTENDS, Sweep, resolved
 from vlp.errors import InputError
 from vlp.files import write_text
@@ -87,10 +87,19 @@ def read(path: Path) -> Plan:
     """Raises ConfigError: the file cannot be read, or settings in it are not valid; InputError: it is no plan."""
     try:
         value = strict_yaml.read(path)
-        nodes = [Node(n["kind"], n["name"], build(n["config"], f"{path}: {n['name']}")) for n in value["nodes"]]
+        nodes = [Node(n["kind"], n["name"], _beside(path, n)) for n in value["nodes"]]
         return Plan(Sweep.model_validate(value["sweep"]), path.parent, nodes, value["runs"])
     except (KeyError, TypeError, ValidationError) as error:
         raise InputError(path, f"not a plan ({error}).", "Make it again: vlp sweep FILE.") from error
+
+
+def _beside(plan: Path, node: Mapping[str, Any]) -> Experiment:
+    """The experiment of a node, whose folder lies beside the plan wherever that was moved or copied to."""
+    config, where = node["config"], f"{plan}: {node['name']}"
+    folder = plan.resolve().parent / node["name"]
+    if Path(config["results"]).resolve() == folder.parent:
+        return build(config, where)
+    return build(stored.moved(config, folder), where).lying_in(folder)
 
 
 def make(sweep: Sweep, overrides: list[str], results: Path | None = None, array: bool = True) -> Plan:
@@ -208,13 +217,7 @@ def _placed(
         if array and resources.executor == "slurm":
             resources = resources.model_copy(update={"array": folder / "arrays"})
             launch = launch.model_copy(update={part: resources})
-    tracking = e.tracking.model_copy(
-        update={
-            "parent": sweep.name,
-            "uri": e.tracking.uri or f"sqlite:///{(folder / 'mlflow.db').resolve()}",
-            "varied": varied,
-        }
-    )
+    tracking = e.tracking.model_copy(update={"parent": sweep.name, "varied": varied})
     changes: dict[str, Any] = {
         "name": name,
         "results": folder,

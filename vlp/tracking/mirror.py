@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import logging
-import os
 import platform
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from vlp.config import Experiment
+from vlp.errors import VlpError
 from vlp.launch.driver import alive
 from vlp.tracking import journal as journals
+from vlp.tracking import store
 from vlp.tracking.models import Models
 from vlp.tracking.run import config_digest, flatten
 from vlp.tracking.system import EVERY
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # with the defaults one call to a dead server takes minutes
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
 PATIENCE = 20.0
 """Seconds that one mirroring may take; the rest is brought by the next one."""
 SILENT = 60 * EVERY
@@ -50,21 +39,13 @@ _BATCH = 1000
 _PARAMS = 100
 
 
-def store_uri(experiment: Experiment) -> str:
-    """The configured tracking URI, else the sqlite file in the experiment's folder."""
-    return experiment.tracking.uri or f"sqlite:///{experiment.folder.resolve() / 'mlflow.db'}"
-
-
-def top(experiment: Experiment) -> Path:
-    """The folder of the store's files: the experiment's, or of a sweep's part the sweep's."""
-    folder = experiment.folder.resolve()
-    return folder.parent if experiment.tracking.parent else folder
-
-
 def table_address(experiment: Experiment, server: str) -> str:
-    """Where the UI of `server` shows the experiment's runs, with the columns of the shared view."""
-    uri = store_uri(experiment)
-    found = _client_class(uri)(uri).get_experiment_by_name(experiment.tracking.parent or experiment.name)
+    """Where the UI of `server` shows the experiment's runs, with the columns of the shared view; `server` itself where
+    the store does not say."""
+    uri = store.store_uri(experiment)
+    found = None
+    with contextlib.suppress(Exception):
+        found = store.find_experiment(store.client_class(uri)(uri), experiment)
     return server if found is None else f"{server}/#/experiments/{found.experiment_id}/runs?viewStateShareKey={VIEW}"
 
 
@@ -73,9 +54,8 @@ def mirror_quietly(experiment: Experiment, paths: Iterable[Path]) -> bool:
     try:
         mirror(experiment, paths)
     except Exception as error:
-        first = (str(error).splitlines() or [""])[0][:200]
         print(
-            f"vlp: not mirrored to MLflow ({type(error).__name__}: {first}); the journal is complete, "
+            f"vlp: not mirrored to MLflow ({_told(error)}); the journal is complete, "
             "`vlp tracking sync` brings the rest",
             file=sys.stderr,
         )
@@ -84,10 +64,26 @@ def mirror_quietly(experiment: Experiment, paths: Iterable[Path]) -> bool:
 
 
 def sync(experiment: Experiment) -> int:
-    """Mirror every journal of the experiment; returns how many there are. Raises what MLflow raises."""
+    """Mirror every journal of the experiment; returns how many there are.
+
+    Raises:
+        VlpError: the store does not take them: it is locked, or does not answer.
+    """
     paths = sorted((experiment.folder / "journals").glob("*.jsonl"))
-    mirror(experiment, paths, patience=float("inf"))
+    try:
+        mirror(experiment, paths, patience=float("inf"))
+    except Exception as error:
+        where = store.file_of(experiment) or experiment.tracking.uri
+        raise VlpError(
+            f"{where}: not mirrored ({_told(error)}). The journals are complete: run `vlp tracking sync` again once "
+            "the store can be written."
+        ) from error
     return len(paths)
+
+
+def _told(error: Exception) -> str:
+    first = (str(error).splitlines() or [""])[0][:200]
+    return f"{type(error).__name__}: {first}"
 
 
 def follow(experiments: Experiment | Sequence[Experiment], driver: int, every: float = 10.0) -> None:
@@ -104,12 +100,13 @@ def follow(experiments: Experiment | Sequence[Experiment], driver: int, every: f
     while running:
         running = alive(driver)
         for experiment in [experiments] if isinstance(experiments, Experiment) else experiments:
-            paths = sorted((experiment.folder / "journals").glob("*.jsonl"))
-            changed = {p: _changed_at(p, trainings.get(p)) for p in paths}
-            late = [p for p, at in changed.items() if done.get(p) != at]
-            trainings |= {p: _training(journals.read(p), experiment.folder) for p in late}
-            if late and mirror_quietly(experiment, late):
-                done |= {p: changed[p] for p in late}
+            with contextlib.suppress(OSError):  # a journal that is removed meanwhile
+                paths = sorted((experiment.folder / "journals").glob("*.jsonl"))
+                changed = {p: _changed_at(p, trainings.get(p)) for p in paths}
+                late = [p for p, at in changed.items() if done.get(p) != at]
+                trainings |= {p: _training(journals.read(p), experiment.folder) for p in late}
+                if late and mirror_quietly(experiment, late):
+                    done |= {p: changed[p] for p in late}
         if running:
             time.sleep(every)
 
@@ -137,13 +134,25 @@ def mirror(experiment: Experiment, paths: Iterable[Path], patience: float | None
         TimeoutError: the store is so slow that `patience` seconds did not do.
         Exception: whatever MLflow raises.
     """
-    paths = list(paths)
+    paths, patience = list(paths), PATIENCE if patience is None else patience
+    try:
+        _mirror(experiment, paths, patience)
+    except Exception as error:
+        if not store.set_aside_if_damaged(experiment, error):
+            raise
+        _mirror(experiment, paths, patience)
+
+
+def _mirror(experiment: Experiment, paths: list[Path], patience: float) -> None:
     began = min((e["time"] for path in paths for e in journals.read(path)[:1]), default=time.time())
-    store = _Store(experiment, began, PATIENCE if patience is None else patience)
+    opened = _Store(experiment, began, patience)
     for path in paths:
-        with path.open("rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # two mirrors of one journal would make two runs
-            store.bring(journals.read(path))
+        with store.locked(path, "rb"):  # two mirrors of one journal would make two runs
+            opened.bring(journals.read(path), _size(journals.aside(path)))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 class _Store:
@@ -153,36 +162,29 @@ class _Store:
         self._experiment = experiment
         self._folder = experiment.folder.resolve()
         self._folder.mkdir(parents=True, exist_ok=True)
-        # The parts of a sweep are one experiment of MLflow, beside each other in the sweep's folder.
-        self._name = experiment.tracking.parent or experiment.name
-        place = top(experiment)
-        uri = store_uri(experiment)
-        client = _client_class(uri)  # the import takes a second: outside the lock
+        self._name = store.name_of(experiment)
+        client = store.client_class(store.store_uri(experiment))  # the import takes a second: outside the lock
         # Processes that open a fresh sqlite store at once break its migration: one at a time.
-        with _locked(place / ".mlflow.lock"):
+        with store.locked(store.top(experiment) / ".mlflow.lock"):
             self._deadline = time.monotonic() + patience  # waiting for other rules is not the store's slowness
-            self.client = client(uri)
-            found = self.client.get_experiment_by_name(self._name)
-            if found is not None:
-                self.id = found.experiment_id
-            else:
-                artifacts = f"file://{place / 'mlartifacts'}" if uri.startswith("sqlite:") else None
-                kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI shows its training view
-                columns = [*COLUMNS, *(f"params.`{_key(key)}`" for key in experiment.tracking.varied)]
-                view = {"orderByKey": "attributes.start_time", "orderByAsc": True, "selectedColumns": columns}
-                kind[f"mlflow.sharedViewState.{VIEW}"] = json.dumps(view)
-                self.id = self.client.create_experiment(self._name, artifact_location=artifacts, tags=kind)
-            self.parent = self._find("vlp.parent", "1") or self._make_parent(int(began * 1000))
+            store.make_ready(experiment)
+            self.client = client(store.store_uri(experiment))
+            columns = [*COLUMNS, *(f"params.`{_key(key)}`" for key in experiment.tracking.varied)]
+            self.id = store.open_experiment(self.client, experiment, store.view(VIEW, columns))
+            parent = store.find_run(self.client, self.id, "vlp.parent", "1")
+            self.parent = parent or self._make_parent(int(began * 1000))
             self._fill_parent()
 
-    def bring(self, events: list[journals.Event]) -> None:
+    def bring(self, events: list[journals.Event], damaged: int) -> None:
+        """Args: damaged: bytes of the journal that were set aside. The lines that are left count anew then."""
         starts = [e for e in events if e["event"] == "run_start"]
         if not starts:
             return
         start = starts[-1]
-        run_id = self._find("vlp.run", start["run"]) or self._make_child(starts[0])
+        run_id = store.find_run(self.client, self.id, "vlp.run", start["run"]) or self._make_child(starts[0])
         run = self.client.get_run(run_id)
-        done = int(run.data.tags.get("vlp.lines", "0"))
+        known = run.data.tags.get("vlp.damaged", "0") == str(damaged)
+        done = int(run.data.tags.get("vlp.lines", "0")) if known else 0
         training = _training(events, self._folder)
         live = journals.read(training) if training is not None and training.exists() else []
         self._params(run_id, {**self._experiment.tracking.varied, **start["params"]}, run.data.params)
@@ -191,7 +193,8 @@ class _Store:
         models = Models(self.client, self.id, self._experiment, self._in_time)
         models.bring(run_id, start, events, live, [e for e in events[done:] if e["event"] == "output"])
         status, end = _status(events)
-        self._tags(run_id, {"vlp.lines": str(len(events)), **_start_tags(start), **_job_tags(events)})
+        counted = {"vlp.lines": str(len(events)), "vlp.damaged": str(damaged)}
+        self._tags(run_id, {**counted, **_start_tags(start), **_job_tags(events)})
         self._texts(run_id, start, run.data.tags)
         if status == "RUNNING":
             self.client.update_run(run_id, status="RUNNING")
@@ -199,10 +202,6 @@ class _Store:
         self.client.set_terminated(run_id, status, int(end * 1000))
         if int(end * 1000) >= (self.client.get_run(self.parent).info.end_time or 0):
             self.client.set_terminated(self.parent, status, int(end * 1000))  # the parent ends as its last child did
-
-    def _find(self, tag: str, value: str) -> str | None:
-        runs = self.client.search_runs([self.id], f"tags.`{tag}` = '{value}'", max_results=1)
-        return runs[0].info.run_id if runs else None
 
     def _make_parent(self, began: int) -> str:
         tags = {"vlp.parent": "1"}
@@ -355,22 +354,3 @@ def _status(events: list[journals.Event]) -> tuple[str, float]:
 def _key(name: str) -> str:
     """A name in the characters that MLflow takes: R@1 -> R_at_1."""
     return re.sub(r"[^\w\-. :/]", "_", name.replace("@", "_at_"))
-
-
-def _client_class(uri: str) -> type[MlflowClient]:
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
-
-    if uri.startswith("sqlite:"):
-        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  (imported by the client when it opens the store)
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -63,7 +63,8 @@ class Models:
         facts = {"path": str(folder), "sha256": digest, "bytes": str((folder / WEIGHTS).stat().st_size)}
         tags = {**facts, **{k: str(v) for k, v in start["tags"].items()}}
         model = self._logged(run_id).get(digest) or self._log(run_id, _name(folder.name), digest, facts)
-        held = {v.tags.get("sha256"): v for v in self._client.search_model_versions(f"name='{name}'")}
+        search = self._client.search_model_versions  # by its run too: in the UI a model can have another name by now
+        held = {v.tags.get("sha256"): v for by in (f"name='{name}'", f"run_id='{run_id}'") for v in search(by)}
         version = held.get(digest)
         if version is None:
             self._in_time()
@@ -74,7 +75,7 @@ class Models:
                 self._client.create_registered_model(name, tags={"experiment": self._experiment.name})
             source = f"{self._client.get_run(run_id).info.artifact_uri}/{PLACE}"
             version = self._client.create_model_version(name, source, run_id, tags, model_id=model)
-        self._client.set_registered_model_alias(name, ALIAS, version.version)
+        self._client.set_registered_model_alias(version.name, ALIAS, version.version)
 
     def _logged(self, run_id: str) -> dict[str, str]:
         """Digest -> id of the run's logged models."""

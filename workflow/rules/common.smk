@@ -24,11 +24,13 @@ from vlp.methods import facts
 if not config:
     raise WorkflowError("Name an experiment: --configfile configs/demo.yaml")
 try:
-    resolved, files = config, workflow.configfiles
+    resolved, moved_to, files = config, None, workflow.configfiles
     if files:  # none: a run of a sweep, which is resolved
         given.refuse_twice(sys.argv[1:])
-        resolved = given.read_all(files, workflow.config_settings.config)
+        over = workflow.config_settings.config
+        resolved, moved_to = given.read_all(files, over)
     EXPERIMENT = build(resolved, ", ".join(map(str, files)) or config["name"])
+    EXPERIMENT = EXPERIMENT.lying_in(moved_to)
     SETTINGS = EXPERIMENT.model_dump(mode="json")
 except ConfigError as error:
     raise WorkflowError(str(error)) from error
