@@ -69,6 +69,16 @@ def start(lab: Paths, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The experiment's folder after the whole smoke chain; who changes something in it puts it back."""
+    from tests.workflow.chain import snakemake
+
+    folder = tmp_path_factory.mktemp("smoke") / "results"
+    snakemake(folder)
+    return folder / "smoke"
+
+
+@pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """An experiment whose results are made up."""
     from tests.report import fabricate

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.slurm.lab import PARTITION, Cluster
-from tests.workflow.test_smoke import ROOT, VLP
+from tests.workflow.chain import ROOT, VLP
 from vlp.launch import record
 from vlp.launch.jobs import jobs
 

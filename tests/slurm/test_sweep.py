@@ -16,7 +16,7 @@ import yaml
 from tests.slurm.lab import Cluster
 from tests.slurm.test_chain import environment
 from tests.slurm.use import on_slurm
-from tests.workflow.test_smoke import ROOT, VLP
+from tests.workflow.chain import ROOT, VLP
 from vlp.config.sweep import load
 from vlp.launch.jobs import jobs
 from vlp.sweep import plan as plans

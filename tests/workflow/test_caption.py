@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.data.caption.tiny import directory
-from tests.workflow.test_smoke import ROOT, VLP, planned
+from tests.workflow.chain import ROOT, VLP, planned
 from vlp.data.tables import rows
 
 pytestmark = pytest.mark.slow

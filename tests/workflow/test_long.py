@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.workflow.test_smoke import ROOT, VLP
+from tests.workflow.chain import ROOT, VLP
 
 pytestmark = pytest.mark.long
 

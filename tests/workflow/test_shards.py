@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.workflow.chain import planned
 from tests.workflow.test_caption import SHAPES, snakemake
-from tests.workflow.test_smoke import planned
 from vlp.config import load
 from vlp.regions.store import RegionStore
 from vlp.tracking import lineage

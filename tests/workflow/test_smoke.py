@@ -6,10 +6,8 @@ import base64
 import csv
 import io
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.report.test_html import Tree
+from tests.workflow.chain import ROOT, VLP, planned, snakemake
 from vlp.bundle.pack import pack
 from vlp.bundle.pages import grids
 from vlp.bundle.verify import verify
@@ -26,35 +25,6 @@ from vlp.report import results
 from vlp.tracking import lineage
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[2]
-VLP = Path(sys.executable).parent
-
-
-def snakemake(results: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    override = results.parent / "override.yaml"
-    override.write_text(f"results: {results}\n")
-    command = [str(VLP / "snakemake"), "--profile", "workflow/profiles/default", "--cores", "2", *arguments]
-    command += ["--configfile", "configs/smoke.yaml", str(override)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    return done
-
-
-def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
-    """Rules of a dry run and how often each would run."""
-    text = done.stdout + done.stderr
-    if "Job stats:" not in text:
-        return {}
-    table = text.split("Job stats:")[1].split("total")[0]
-    return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+) +(\d+)$", table, re.M) if m[1] != "all"}
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("smoke") / "results"
-    snakemake(folder)
-    return folder / "smoke"
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

@@ -32,11 +32,12 @@ def read(
 
     chosen = experiment(config, overrides)
     data = chosen.data
+    made = {} if data.generator is None else {"manifest": chosen.data_root / "manifest.json"}
     params = {"data.name": data.name, "data.limit": data.limit, "data.split.set_apart": data.split.set_apart}
     with track(
         chosen,
         rule="tables",
-        inputs=source_files(chosen),
+        inputs=source_files(chosen) | made,
         outputs={"tables": out},
         params=params,
         tags={"stage": "data"},

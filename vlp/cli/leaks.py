@@ -41,12 +41,14 @@ def leaks(
         _print(found)
         check.require_none(found, model)
         return
-    inputs: dict[str, Path | Part] = {name: tables / f"{name}.parquet" for name in ("images", *check.TASKS)}
-    seen = [r["path"] for r in rows(tables, "images") if identity.data_set(r["image_id"]) not in chosen.not_hashed]
-    inputs |= {"pixels": Part.of(e.data_root, seen)} if seen else {}
     outputs = {"identity": out / identity.FILE, "shared": out / check.SHARED_FILE, "leaks": out / "leaks.json"}
     params = {f"data.exclusion.{key}": value for key, value in chosen.model_dump().items()}
-    with track(e, rule="leaks", inputs=inputs, outputs=outputs, params=params, tags={"stage": "data"}) as run:
+    with track(
+        e, rule="leaks", inputs={"tables": tables}, outputs=outputs, params=params, tags={"stage": "data"}
+    ) as run:
+        seen = [r["path"] for r in rows(tables, "images") if identity.data_set(r["image_id"]) not in chosen.not_hashed]
+        if seen:
+            run.reads(pixels=Part.of(e.data_root, seen))
         hashed = _identify(tables, e.data_root, out / identity.FILE, tuple(chosen.not_hashed))
         found = check.find(tables, out / identity.FILE, chosen.policy)
         check.write(out, found, hashed)

@@ -54,13 +54,16 @@ def run(
     options = e.stages[stage]
     inputs = {"corpus": corpus, "vocabulary": vocabulary} | ({"init": init} if init else {})
     inputs |= {"regions": regions} if regions else {}
-    inputs |= {"detector": detector} if detector else {}
+    if detector:
+        from vlp.regions.detector import files
+
+        inputs |= files(detector)
     inputs |= {"leaks": leaks} if leaks else {}
     params = {"optimisation": options.model_dump(), "model": e.model.model_dump()}
     with track(
         e,
         rule=stage,
-        inputs=inputs,
+        inputs=inputs | {"tables": tables},
         outputs={"model": out},
         params=params,
         tags={"stage": stage},

@@ -43,7 +43,7 @@ def train(
 
     chosen = with_regions(config, overrides)
     dials, threads = chosen.regions.detector, chosen.launch.cpu_threads
-    inputs: dict[str, Path | Part] = {name: table_path(tables, name) for name in ("images", "objects")}
+    inputs = {name: table_path(tables, name) for name in ("images", "objects")}
     outputs = {"detector": out, "facts": out.with_suffix(".json")}
     with track(
         chosen, rule="detector", inputs=inputs, outputs=outputs, params=dials.model_dump(), tags={"stage": "regions"}
@@ -51,7 +51,7 @@ def train(
         skipped = Skipped(chosen.regions.on_bad_image)
         images = records(rows(tables, "images", "train"), chosen.data_root)
         found, names = examples(images, rows(tables, "objects", "train"), dials.train_images, str(inputs["objects"]))
-        inputs["pixels"] = Part.of(chosen.data_root, (example.record.path for example in found))
+        run.reads(pixels=Part.of(chosen.data_root, (example.record.path for example in found)))
 
         def log(step: int, losses: Mapping[str, float]) -> None:
             for key, value in losses.items():
@@ -167,6 +167,7 @@ def _extract_tables(
     from vlp.files import write_json
     from vlp.images.decode import records
     from vlp.launch import run_alone, taken
+    from vlp.regions import detector as detectors
     from vlp.regions import shards
     from vlp.regions.extract import report
     from vlp.tracking import track
@@ -176,7 +177,7 @@ def _extract_tables(
     dials, own = settings.extraction, settings.pretrained
     name = detector or (own.name if own else "small")
     weights = weights or (own.weights if own else None)
-    inputs = {"detector": weights} if weights else {}
+    inputs = detectors.files(weights) if weights else {}
     kept = shard is not None and dials.keep_shards
     # boxes are compared when all is merged; a shard that is kept gets its ground-truth tags itself
     read = ("images",) if shard is not None and not kept else ("images", "objects")
@@ -193,20 +194,19 @@ def _extract_tables(
         "dials": (threads or chosen.launch.cpu_threads, dials.batch_size, dials.workers),
     }
     folder = chosen.folder / "runs" / rule
-    read_too: dict[str, Path | Part] = {**inputs}
     with track(
         chosen,
         rule=rule,
-        inputs=read_too,
+        inputs=inputs,
         outputs=outputs,
         params={"source": settings.source},
         tags={"stage": "regions"},
     ) as run:
+        shared = parts.shard(records(rows(tables, "images"), chosen.data_root), *part)
+        run.reads(pixels=Part.of(chosen.data_root, (image.path for image in shared)))
         result, skipped = run_alone(
             extract_part, work, chosen.launch.extraction, folder, f"{chosen.name}-{rule}", inputs
         )
-        shared = parts.shard(records(rows(tables, "images"), chosen.data_root), *part)
-        read_too["pixels"] = Part.of(chosen.data_root, (image.path for image in shared))
         run.metric("images_per_second", result.images_per_second)
         if shard is None:
             add_truth(chosen, out, tables)

@@ -34,13 +34,15 @@ def results(
     from vlp.report import results as rows
     from vlp.report import seeds
     from vlp.report import statistics as counts
-    from vlp.report.collect import collect
+    from vlp.report.collect import collect, models_of
     from vlp.tracking import track
 
     here = experiment(config, overrides)
-    inputs = {"predictions": predictions, **({} if quality is None else {"quality": quality}), "tables": tables}
-    inputs |= {} if bounds is None else {"bounds": bounds}
-    inputs |= {name: path for name, path in (("leaks", leaks), ("regions", regions)) if path is not None}
+    given = {"predictions": predictions, "tables": tables, "leaks": leaks, "regions": regions, "quality": quality}
+    detector = None if quality is None else here.place("detector/detector.safetensors")
+    given |= {"bounds": bounds, "detector": detector} | counts.read(here)
+    given |= {f"model {folder.name}": folder for folder in models_of(here, models)}
+    inputs = {name: path for name, path in given.items() if path is not None}
     outputs = {"results": out, "costs": costs, "statistics": statistics}
     with track(here, rule="results", inputs=inputs, outputs=outputs, tags={"stage": "results"}) as run:
         store = None
@@ -49,7 +51,6 @@ def results(
 
             store = RegionStore(regions)
         limits = [] if bounds is None else rows.read(bounds)
-        detector = None if quality is None else here.place("detector/detector.safetensors")
         found = collect(here, predictions, quality, models, tables, store, detector, leaks, limits)
         rows.write(out, found)
         spent.write(costs, spent.collect(here.folder))
@@ -111,12 +112,12 @@ def html(
 ) -> None:
     """Write the self-contained report; what it shows beside the results it finds in the experiment's folder."""
     from vlp.files import write_text
-    from vlp.report.html import render
+    from vlp.report.html import examples_of, render
     from vlp.tracking import track
 
     here = experiment(config, overrides)
     costs, statistics = costs or results.with_name("costs.csv"), statistics or results.with_name("statistics.json")
-    inputs = {"results": results, "costs": costs, "statistics": statistics}
+    inputs = {"results": results, "costs": costs, "statistics": statistics, **examples_of(here)}
     with track(here, rule="report", inputs=inputs, outputs={"report": out}, tags={"stage": "results"}):
         write_text(out, render(here, results, costs, statistics))
     print(f"{out}  {out.stat().st_size / 2**20:.1f} MiB")

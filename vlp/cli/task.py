@@ -102,6 +102,7 @@ def predict(
     rule = f"predict-{fine_tuning(task, variant, chosen, e.seed)}.{split}"
     folder = e.folder / "runs" / rule
     inputs = {"corpus": corpus, "tables": tables, "model": model} | ({"regions": regions} if regions else {})
+    inputs |= {"vocabulary": vocabulary} | ({"leaks": leaks} if leaks else {})
     with track(
         e,
         rule=rule,

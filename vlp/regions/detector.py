@@ -209,6 +209,12 @@ def save(path: str | Path, detector: Detector, training: dict[str, Any]) -> dict
     return value
 
 
+def files(weights: Path) -> dict[str, Path]:
+    """The weights of a detector, and the facts beside them where there are some."""
+    facts = weights.with_suffix(".json")
+    return {"detector": weights} | ({"detector facts": facts} if facts.exists() else {})
+
+
 def load(path: str | Path) -> tuple[Detector, dict[str, Any]]:
     """The detector at `path`, ready to detect, and what its .json says.
 

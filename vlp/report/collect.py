@@ -76,6 +76,18 @@ def collect(
     return with_spread(rows)
 
 
+def models_of(experiment: Experiment, models: Path) -> list[Path]:
+    """The model directories whose digests stand in the results: the pre-trained one, and each fine-tuned one."""
+    start = experiment.pretrained_model
+    own = [
+        models / fine_tuning(task, variant, seed, experiment.seed)
+        for task, settings in experiment.tasks_set.items()
+        for variant in settings.variants
+        for seed in experiment.seeds_of(task)
+    ]
+    return [models / start.name if start.parent == experiment.folder / "models" else start, *own]
+
+
 def _server_rows(experiment: Experiment) -> Iterator[Row]:
     """What evaluation servers answered (`vlp results record`); the data are the predictions that were sent."""
     from vlp.metrics.measure import Measure

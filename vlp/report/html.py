@@ -236,6 +236,12 @@ def _title(key: str, known: Mapping[str, str]) -> str:
     return known.get(name, name.upper())
 
 
+def examples_of(experiment: Experiment) -> dict[str, Path]:
+    """What examples and figures are drawn from, as far as it is there."""
+    found = {"figures": experiment.folder / "figures.json", "predictions": experiment.folder / "predictions"}
+    return {name: path for name, path in (found | {"tables": experiment.place("tables")}).items() if path.exists()}
+
+
 def gallery(experiment: Experiment, split: str) -> dict[str, list[Any]]:
     """Examples of what the models found; empty where there is nothing to show. `phrases`: before fine-tuning."""
     from vlp.report import gallery as examples

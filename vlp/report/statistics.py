@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from vlp.regions.store import RegionStore
 
 
+def read(experiment: Experiment) -> dict[str, Path]:
+    """What is counted beside tables and regions, as far as the method has it."""
+    found = {"phrases": experiment.place("phrases/phrases.parquet"), "vocabulary": experiment.place("vocabulary")}
+    return {name: path for name, path in found.items() if path.exists()}
+
+
 def collect(
     experiment: Experiment, tables: str | Path, quality: str | Path | None, regions: RegionStore | None = None
 ) -> dict[str, Any]:

@@ -41,6 +41,10 @@ class Merged:
     path: Path
 
 
+Source = str | Path | Part | Merged
+"""What a run reads or writes."""
+
+
 @dataclass(frozen=True)
 class Hashed:
     """A file, or the files of a folder, with the digests of the moment when they were read."""
@@ -57,9 +61,8 @@ class Hashed:
     @property
     def paths(self) -> dict[Path, str]:
         """Each file -> its digest."""
-        return {
-            (self.path / name).resolve() if name else self.path.resolve(): sha for name, (sha, _) in self.files.items()
-        }
+        here = self.path.resolve()
+        return {here / name if name else here: digest for name, (digest, _) in self.files.items()}
 
     def event(self, folder: Path) -> dict[str, Any]:
         """path (relative to `folder`, the experiment's, where it lies inside), sha256, size in bytes of all.
@@ -74,7 +77,7 @@ class Hashed:
         return told | {"sha256": digest, "size": size}
 
 
-def hashed(path: str | Path | Part | Merged) -> Hashed:
+def hashed(path: Source) -> Hashed:
     """Reads all of it once."""
     if isinstance(path, Merged):
         return replace(hashed(path.path), kind=("merged",))
@@ -91,7 +94,7 @@ def hashed(path: str | Path | Part | Merged) -> Hashed:
     return Hashed(path, {p.relative_to(path).as_posix(): (sha256(p), p.stat().st_size) for p in files}, True)
 
 
-def describe(path: str | Path | Part | Merged, folder: Path) -> dict[str, Any]:
+def describe(path: Source, folder: Path) -> dict[str, Any]:
     """What a journal tells of it now."""
     return hashed(path).event(folder)
 

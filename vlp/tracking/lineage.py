@@ -76,7 +76,7 @@ def trace(known: Iterable[Step], path: Path) -> list[Step]:
     known, found, wanted = list(known), [], [path.resolve()]
     for file in wanted:  # grows on the way
         for step in known:
-            if step not in found and any(_holds(step.place(output), file) for output in step.outputs):
+            if step not in found and any(holds(step.place(output), file) for output in step.outputs):
                 found.append(step)
                 wanted += [step.place(source) for source in step.inputs]
     return found
@@ -92,7 +92,7 @@ def raw(found: Iterable[Step], known: Iterable[Step] = ()) -> dict[Path, File]:
     found = list(found)
     made = [step.place(f) for step in (*found, *known) for f in step.outputs]
     read = {step.place(f): f for step in found for f in step.inputs}
-    return {path: f for path, f in read.items() if not any(_holds(output, path) for output in made)}
+    return {path: f for path, f in read.items() if not any(holds(output, path) for output in made)}
 
 
 def digests(found: Iterable[Step]) -> set[str] | None:
@@ -177,7 +177,7 @@ def _differs(name: str, then: str, now: str | None) -> Iterator[str]:
         yield f"{name} was {then[:12]}, is now {now[:12]}"
 
 
-def _holds(output: Path, file: Path) -> bool:
+def holds(output: Path, file: Path) -> bool:
     """An output folder holds the files in it, and an input folder is made by whoever wrote a file in it."""
     return file.is_relative_to(output) or output.is_relative_to(file)
 

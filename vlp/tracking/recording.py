@@ -19,13 +19,13 @@ from typing import Any
 from vlp.config import Experiment
 from vlp.errors import Preempted
 from vlp.tracking import journal as journals
-from vlp.tracking.digests import Merged, Part, describe, hashed
+from vlp.tracking.digests import Source, describe, hashed
 from vlp.tracking.mirror import mirror_quietly
 from vlp.tracking.run import Run, code_version, config_digest, flatten, lock_sha256
 from vlp.tracking.system import sampled
 from vlp.tracking.written import refuse_changed
 
-Paths = Mapping[str, str | Path | Part | Merged]
+Paths = Mapping[str, Source]
 FOLLOWED = "VLP_TRACKING_FOLLOWED"
 """Set where one process mirrors for all: a run then leaves its journal to it."""
 
@@ -48,7 +48,8 @@ def track(
 
     A new run replaces the rule's journal. With `resume` it goes on with the journal and the run key that are there,
     unless that run finished or had another config: then this is a new run.
-    The block's exceptions pass through; they and SIGTERM are recorded as FAILED and KILLED.
+    What it reads is compared with what was written before the block begins; inputs that are found only there are told
+    by `Run.reads`. The block's exceptions pass through; they and SIGTERM are recorded as FAILED and KILLED.
     """
     folder = experiment.folder
     read = {name: hashed(file) for name, file in (inputs or {}).items()}
@@ -61,12 +62,13 @@ def track(
     journal = journals.Journal(path, resume=resume)
     journal.write("run_start", **_start(experiment, rule, key, params or {}, tags or {}))
     run = Run(journal, folder, key, seen)
+    run.read |= read
     status, problem = "FINISHED", None
     began = time.monotonic()
     try:
         with _sigterm_raises(), sampled(run, folder):
             yield run
-            for name, file in read.items():
+            for name, file in run.read.items():
                 journal.write("input", name=name, **file.event(folder))
             for name, file in (outputs or {}).items():
                 journal.write("output", name=name, **describe(file, folder))

@@ -13,7 +13,8 @@ from vlp.config import Experiment
 from vlp.errors import InputError
 from vlp.files import sha256
 from vlp.tracking import journal as journals
-from vlp.tracking.digests import describe, relative
+from vlp.tracking.digests import Hashed, Source, describe, hashed, relative
+from vlp.tracking.written import refuse_changed
 
 
 class Run:
@@ -25,6 +26,18 @@ class Run:
         self._points = set(journals.points(seen))
         self._checkpoints = {e["step"] for e in seen if e["event"] == "checkpoint"}
         self._sent_from: Path | None = None
+        self.read: dict[str, Hashed] = {}
+        """What has gone in, by name, as it was then."""
+
+    def reads(self, **inputs: Source) -> None:
+        """Inputs of the run, before they are read.
+
+        Raises:
+            InputError: one has changed since a rule wrote it.
+        """
+        found = {name: hashed(file) for name, file in inputs.items()}
+        refuse_changed(found.values())
+        self.read |= found
 
     def metric(self, key: str, value: float, step: int | None = None) -> None:
         self._points.add((key, step))

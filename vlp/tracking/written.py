@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vlp.errors import InputError
 from vlp.tracking.digests import Hashed, digests_of
-from vlp.tracking.lineage import Step, home_of, steps
+from vlp.tracking.lineage import Step, holds, home_of, steps
 
 TOLD = 3
 """So many changed files are named."""
@@ -21,15 +21,13 @@ def refuse_changed(inputs: Iterable[Hashed]) -> None:
 
     What no journal tells of is not judged: it came from elsewhere.
     """
-    known: dict[Path, dict[Path, tuple[str, str]]] = {}
+    known: dict[Path, list[Step]] = {}
     problems: list[tuple[Path, str, str]] = []
     for one in inputs:
         home = home_of(one.path)
-        if home is None:
-            continue
-        if home not in known:
-            known[home] = dict(_written(steps(home)))
-        problems += _differing(one, known[home])
+        if home is not None:
+            known[home] = known[home] if home in known else steps(home)
+            problems += _differing(one, dict(_written(known[home], one.path.resolve())))
     if problems:
         path, rule, problem = problems[0]
         names = [str(path) for path, *_ in problems[1:TOLD]]
@@ -50,13 +48,13 @@ def _differing(one: Hashed, written: dict[Path, tuple[str, str]]) -> Iterator[tu
                 yield path, rule, f"it is gone; {rule} wrote it."
 
 
-def _written(known: Iterable[Step]) -> Iterator[tuple[Path, tuple[str, str]]]:
-    """File -> its digest, and the rule that wrote it."""
+def _written(known: Iterable[Step], read: Path) -> Iterator[tuple[Path, tuple[str, str]]]:
+    """File -> its digest, and the rule that wrote it: of the outputs that `read` lies in, or that lie in it."""
     for step in known:
         for file in step.outputs if step.status == "FINISHED" else ():
-            if file.sha256 is None:
-                continue
             place = step.place(file)
+            if file.sha256 is None or not holds(place, read):
+                continue
             listed = digests_of(step.folder, file.sha256)
             names = {"": file.sha256} if listed is None else listed
-            yield from (((place / name).resolve() if name else place, (sha, step.rule)) for name, sha in names.items())
+            yield from ((place / name if name else place, (sha, step.rule)) for name, sha in names.items())
