@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vlp.errors import InputError
+from vlp.phrases import pieces
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,14 @@ class Vocabulary:
 
     @classmethod
     def of(cls, tokenizer: Path, rows: int) -> Vocabulary:
-        """From `tokenizer.json` and the rows of the joint table; transformers would take a second to import."""
+        """From `tokenizer.json` and the rows of the joint table; transformers would take a second to import.
+
+        Args:
+            rows: of words and phrases; 0: there are no phrases.
+
+        Raises:
+            InputError: the tokenizer is damaged, lacks a special token, or has more pieces than there are rows.
+        """
         from tokenizers import Tokenizer
 
         t = Tokenizer.from_file(str(tokenizer))
@@ -35,7 +43,12 @@ class Vocabulary:
             if number is None:
                 raise InputError(tokenizer, f"lacks BERT's special token {name}.", "Name a BERT tokenizer.")
             special[name] = number
-        words = t.get_vocab_size()
+        words = pieces.count(tokenizer.parent)
+        if rows and rows < words:
+            problem = f"is of a table of {rows} rows, the tokenizer has {words} word pieces already."
+            raise InputError(
+                tokenizer.parent.parent / "phrases.json", problem, "Make both again: vlp phrases vocabulary."
+            )
         return cls(
             cls=special["[CLS]"],
             sep=special["[SEP]"],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlp.errors import ConfigError, InputError
 from vlp.files import write_text
+from vlp.phrases import pieces as listed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,11 +82,10 @@ def bert_directory(name: str | Path) -> Path:
 
 
 def copy(source: str | Path, folder: str | Path) -> None:
-    """Copy the tokenizer's files of a BERT directory. Raises InputError where it has none."""
+    """Copy the tokenizer's files of a BERT directory. Raises InputError where it has none, or damaged ones."""
     source, folder = bert_directory(source), Path(folder)
+    listed.read(source)
     names = [n for n in TOKENIZER_FILES if (source / n).is_file()]
-    if not {"vocab.txt", "tokenizer.json"} & set(names):
-        raise InputError(source, "no vocab.txt or tokenizer.json.", "Name a BERT directory in vocabulary.tokenizer.")
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         shutil.copyfile(source / name, folder / name)
@@ -97,12 +97,14 @@ def load(folder: str | Path) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a directory; truncation and padding are the caller's, never the file's.
 
     Raises:
-        InputError: the directory is missing, or lacks a special token that the models need.
+        InputError: the directory is missing, its files are damaged or of two tokenizers, or it lacks a special token
+            that the models need.
     """
     from transformers import BertTokenizer
 
     if not Path(folder).is_dir():
         raise InputError(folder, "there is no tokenizer directory.", "Make it: vlp phrases vocabulary.")
+    listed.read(Path(folder))
     tokenizer = BertTokenizer.from_pretrained(str(folder), local_files_only=True)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()

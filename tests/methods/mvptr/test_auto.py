@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel
 
 from tests.methods.mvptr.test_model import vocabulary
 from tests.methods.mvptr.tiny import architecture, batch
+from vlp.errors import InputError
 from vlp.methods.mvptr import directory
 from vlp.methods.mvptr.auto import MvptrConfig, MvptrModel
 from vlp.methods.mvptr.model import Mvptr
@@ -130,3 +131,18 @@ def test_any_head_is_put_on_any_model(head: Any, stored: Any, tmp_path: Path) ->
     assert {k.split(".")[1] for k in model.state_dict() if directory.is_head(k)} == {head}
     same = [k for k in made.state_dict() if head == stored or not directory.is_head(k)]
     assert all(torch.equal(made.state_dict()[k], model.state_dict()[k]) for k in same)
+
+
+def test_auto_classes_refuse_what_our_own_loading_refuses(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    tensors["pooler.bias"][2] = torch.inf
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"not finite: pooler\.bias \(1 of 16 numbers is NaN or infinite\)"):
+        AutoModel.from_pretrained(folder)
+    tensors["pooler.bias"][2] = 0.0
+    save_file(tensors, file, metadata={"format": "pt"})
+    with (folder / "tokenizer" / "vocab.txt").open("a") as words:
+        words.write("first\nsecond\n")
+    with pytest.raises(InputError, match="has 32 word pieces, the model 30 rows"):
+        AutoModel.from_pretrained(folder)

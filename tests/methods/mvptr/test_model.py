@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.methods.mvptr.tiny import architecture, batch
 from vlp.errors import InputError
@@ -146,7 +147,8 @@ def test_phrase_and_answer_rows(model: Mvptr) -> None:
 
 def vocabulary(folder: Path) -> Path:
     (folder / "tokenizer").mkdir(parents=True)
-    (folder / "tokenizer" / "vocab.txt").write_text("[PAD]\n")
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(25))]
+    (folder / "tokenizer" / "vocab.txt").write_text("".join(f"{p}\n" for p in pieces))
     (folder / "phrases.json").write_text('{"rows": 34, "records": []}')
     return folder
 
@@ -173,3 +175,26 @@ def test_wrong_tensors_are_listed(tmp_path: Path, model: Mvptr) -> None:
     tensors["extra"] = tensors.pop("pooler.bias")
     with pytest.raises(InputError, match=r"missing pooler\.bias; unexpected extra"):
         directory.load_strictly(model, tensors, tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "told"),
+    [
+        ("embeddings.word_embeddings.weight", (28, 16), "has 28 word rows, the tokenizer 30 word pieces"),
+        ("embeddings.token_type_embeddings.weight", (1, 16), r"token_type_embeddings\.weight has shape \(1, 16\)"),
+        ("encoder.layer.0.output.dense.bias", (1,), r"layer\.0\.output\.dense\.bias has shape \(1,\), wanted \(16,\)"),
+        ("encoder.layer.3.output.dense.bias", None, r"has no tensor encoder\.layer\.3\.output\.dense\.bias"),
+    ],
+)
+def test_bert_with_rows_too_few_is_refused(
+    tmp_path: Path, model: Mvptr, name: str, shape: tuple[int, ...] | None, told: str
+) -> None:
+    saved_bert(tmp_path, layers=4, seed=1)
+    tensors = load_file(tmp_path / "model.safetensors")
+    if shape is None:
+        del tensors[name]
+    else:
+        tensors[name] = torch.ones(shape)
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=told):
+        copy_bert(model, tmp_path)

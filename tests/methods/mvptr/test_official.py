@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vlp.errors import InputError
@@ -250,3 +250,89 @@ def test_pickled_code_is_not_run(tmp_path: Path, pretrained) -> None:
     (folder / "pytorch_model.bin").unlink()
     with pytest.raises(InputError, match="there is no such file"):
         official.read_folder(folder)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.module."])
+def test_a_prefix_of_data_parallel_training_is_left_out(prefix: str, pretrained) -> None:
+    weights, config = pretrained
+    torch.manual_seed(0)
+    model, done = official.from_official({prefix + k: v for k, v in weights.items()}, config)
+    torch.manual_seed(0)
+    plain, _ = official.from_official(weights, config)
+    assert all(torch.equal(v, plain.state_dict()[k]) for k, v in model.state_dict().items())
+    assert any(prefix in note for note in done.notes) and not done.dropped
+
+
+def test_other_checkpoints_are_told_by_what_was_found(pretrained) -> None:
+    weights, config = pretrained
+    headless = {k: v for k, v in weights.items() if k.startswith("bert.")}
+    with pytest.raises(InputError, match=r"none of the known classes; its tensors' names begin with bert\."):
+        official.from_official(headless, config)
+    with pytest.raises(InputError, match=r"\(a classifier of 7 rows\)"):
+        official.from_official(headless | {"classifier.weight": torch.ones(7, 2)}, config)
+    lacking = {k: v for k, v in weights.items() if k != "cls.predictions.decoder.weight"}
+    with pytest.raises(InputError, match=r"missing cls\.predictions\.decoder\.weight"):
+        official.from_official(lacking, config)
+    flat = weights | {"bert.img_embedding.weight": torch.ones(3)}
+    with pytest.raises(InputError, match=r"bert\.img_embedding\.weight has 1 dimensions, wanted 2"):
+        official.from_official(flat, config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("num_attention_heads", "x", "num_attention_heads is 'x', wanted 1 to"),
+        ("num_attention_heads", 5, "5 heads do not divide"),
+        ("only_word_size", 10**6, "only_word_size is 1000000, wanted 1 to"),
+    ],
+)
+def test_config_that_does_not_fit_the_tensors(key: str, value: object, told: str, pretrained) -> None:
+    weights, config = pretrained
+    with pytest.raises(InputError, match=told):
+        official.from_official(weights, config | {key: value})
+
+
+def test_numbers_that_are_not_finite_are_not_imported(tmp_path: Path, pretrained) -> None:
+    folder = folder_of(tmp_path, pretrained)
+    weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    weights["half_mlm.bias"][3] = torch.nan
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"pytorch_model\.bin: has weights that are not finite: half_mlm\.bias \(1 of"):
+        official.import_folder(folder, tmp_path / "ours", None, {})
+    assert not (tmp_path / "ours").exists()
+
+
+def test_two_word_pieces_more_than_rows_are_not_imported(tmp_path: Path, pretrained) -> None:
+    folder = folder_of(tmp_path, pretrained)
+    rows = pretrained[1]["only_word_size"]
+    with (folder / "vocab.txt").open("a") as file:
+        file.write("first\nsecond\n")
+    with pytest.raises(InputError, match=rf"has {rows + 2} word pieces, the model {rows} rows for them"):
+        official.import_folder(folder, tmp_path / "ours", None, {})
+    assert not (tmp_path / "ours").exists()
+
+
+def test_a_phrase_that_is_a_word_s_row_is_not_imported(tmp_path: Path, pretrained) -> None:
+    folder = folder_of(tmp_path, pretrained)
+    (tmp_path / "id2phrase.json").write_text(json.dumps({"7": ["w1", "w2"]}))
+    with pytest.raises(InputError, match=r"phrases\.json: the id 7 is no phrase's row"):
+        official.import_folder(folder, tmp_path / "ours", tmp_path / "id2phrase.json", {})
+
+
+def test_a_checkpoint_in_safetensors_or_shards_is_imported(tmp_path: Path, pretrained) -> None:
+    folder = folder_of(tmp_path, pretrained)
+    torch.manual_seed(0)
+    official.import_folder(folder, tmp_path / "one", None, {})
+    tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    (folder / "pytorch_model.bin").unlink()
+    names, where = sorted(tensors), {}
+    for n, part in enumerate((names[::2], names[1::2])):
+        file = f"model-{n}.safetensors"
+        save_file({k: tensors[k].contiguous().clone() for k in part}, folder / file)
+        where |= dict.fromkeys(part, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+    torch.manual_seed(0)
+    official.import_folder(folder, tmp_path / "two", None, {})
+    one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert "model-0.safetensors" in (tmp_path / "two" / "README.md").read_text()

@@ -50,6 +50,14 @@ class Toy(nn.Module):
     def device(self) -> torch.device:
         return self.places.device
 
+    @property
+    def word_rows(self) -> int:
+        return self.architecture.rows
+
+    @property
+    def phrase_rows(self) -> int:
+        return 0
+
     def seen(self, batch: Batch) -> Tensor:
         """States [B,C,D] of the squares."""
         n = self.architecture.pixels // SQUARES

@@ -9,11 +9,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from tests.methods.toy.config import Experiment
 from tests.methods.toy.conftest import Chain
 from tests.methods.toy.lab import CONFIG, HERE, ROOT
+from tests.methods.toy.method import METHOD
+from tests.methods.toy.model import Architecture, Toy
 from vlp.bundle.pack import pack
 from vlp.bundle.verify import verify
 from vlp.cli import doctor, estimate
@@ -22,6 +25,7 @@ from vlp.config import sweep as sweeps
 from vlp.errors import ConfigError, InputError
 from vlp.infer import Predictor
 from vlp.infer.search import Searcher
+from vlp.phrases import tokenizer
 from vlp.report import results
 from vlp.report import sweep as tables
 from vlp.sweep import plan as plans
@@ -168,3 +172,19 @@ def test_estimate_and_doctor(chain: Chain) -> None:
     assert told.exit_code == 0 and "does not say what it costs" in told.output, told.output
     told = CliRunner().invoke(doctor.app, config)
     assert told.exit_code == 0 and "All that the experiment cannot do without is there" in told.output, told.output
+
+
+def test_its_directories_are_checked_as_all_are(tmp_path: Path) -> None:
+    """Numbers that are not finite, and word pieces that it has no rows for."""
+    words = [*tokenizer.SPECIALS, "cat", "dog"]
+    tokenizer.save(words, tmp_path / "v" / "tokenizer")
+    model = Toy(Architecture(size=8, pixels=8, words=4, rows=7))
+    METHOD.save(model, tmp_path / "m", tmp_path / "v", {}, {})
+    assert METHOD.load(tmp_path / "m").word_rows == 7
+    tokenizer.save([*words, "sun", "sea"], tmp_path / "m" / "tokenizer")
+    with pytest.raises(InputError, match="has 9 word pieces, the model 7 rows"):
+        METHOD.load(tmp_path / "m")
+    with torch.no_grad():
+        model.scale.fill_(torch.nan)
+    with pytest.raises(InputError, match=r"not finite: scale \(1 of 1 number is NaN or infinite\)"):
+        METHOD.save(model, tmp_path / "n", tmp_path / "v", {}, {})

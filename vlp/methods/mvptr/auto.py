@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from vlp.finite import demand_tensors
 from vlp.methods.mvptr import directory as own
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.model import Architecture, Mvptr
@@ -77,14 +78,23 @@ class MvptrModel(Mvptr, PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, name: Any, *args: Any, **kwargs: Any) -> Any:
-        """As transformers', also of a directory that an earlier version wrote, with other names of the heads."""
+        """As transformers', also of a directory that an earlier version wrote, with other names of the heads.
+
+        Raises:
+            InputError: a weight is not finite; the word pieces or phrases beside it are not those of its rows.
+        """
         file = Path(str(name)) / directory.WEIGHTS
         if file.is_file():
             with safe_open(file, "pt") as tensors:
                 old = [k for k in tensors.keys() if own.renamed(k) != k]  # noqa: SIM118  (no mapping)
             if old:
                 kwargs.setdefault("key_mapping", {f"^{re.escape(k)}$": own.renamed(k) for k in old})
-        return super().from_pretrained(name, *args, **kwargs)
+        found = super().from_pretrained(name, *args, **kwargs)
+        model = found[0] if isinstance(found, tuple) else found  # with output_loading_info
+        demand_tensors(model.state_dict(), file, "Make or fetch the model again.")
+        if (file.parent / "tokenizer").is_dir():
+            directory.check_words(model, file.parent)
+        return found
 
     def _init_weights(self, module: Any) -> None:
         initialise(module)
@@ -110,6 +120,7 @@ class MvptrModel(Mvptr, PreTrainedModel):
         return output
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        demand_tensors(self.state_dict(), Path(save_directory) / directory.WEIGHTS, "It is not written.")
         super().save_pretrained(save_directory, *args, **kwargs)
         source, target = Path(self.config.name_or_path or ""), Path(save_directory)
         if not source.is_dir() or source.resolve() == target.resolve():

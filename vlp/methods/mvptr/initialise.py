@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vlp.errors import InputError
 from vlp.methods.mvptr.model import Mvptr
-from vlp.models.bert import LAYER_KEYS, read_bert
+from vlp.models.bert import LAYER_KEYS, WORDS, read_bert
 
 
 def copy_bert(model: Mvptr, folder: Path) -> list[str]:
     """Text and visual encoder from the first layers, multimodal from the last ones; embeddings (paper 4.1).
 
-    Returns the names of the tensors that were set. Rows of a larger vocabulary are cut, missing ones left as drawn.
+    Args:
+        folder: a BERT directory whose word rows are those of the model's word pieces (`vlp.models.bert.check_words`).
+
+    Returns:
+        The names of the tensors that were set. Rows beyond the model's are cut, missing positions left as drawn.
+
+    Raises:
+        InputError: as `read_bert`; the directory's sizes are not the model's, or it has too few layers or word rows.
     """
     config, bert = read_bert(folder)
     a, depth = model.architecture, config["num_hidden_layers"]
@@ -25,30 +31,36 @@ def copy_bert(model: Mvptr, folder: Path) -> list[str]:
             raise InputError(folder, f"{theirs} is {config[theirs]}, the model's is {ours}.", "Set model.* to fit it.")
     if max(a.text_layers, a.visual_layers) > depth or a.multimodal_layers > depth:
         raise InputError(folder, f"has {depth} layers.", "Use fewer layers in each encoder.")
+    if len(bert[WORDS]) < a.word_rows:
+        problem = f"has {len(bert[WORDS])} word rows, the tokenizer {a.word_rows} word pieces."
+        raise InputError(folder, problem, "Set vocabulary.tokenizer to this directory's.")
     own, done = model.state_dict(), []
 
-    def put(key: str, value: Tensor) -> None:
-        own[key].copy_(value)
+    def put(key: str, name: str, rows: int | None = None) -> None:
+        """All of a tensor, or its first rows."""
+        value, into = bert[name][:rows], own[key][:rows]
+        # Compared, for copy_ would spread one number over all.
+        if value.shape != into.shape:
+            problem = f"{name} has shape {tuple(bert[name].shape)}, wanted {tuple(into.shape)}."
+            raise InputError(folder, problem, "Set model.* to fit it, or name another BERT.")
+        into.copy_(value)
         done.append(key)
 
     with torch.no_grad():
-        rows = min(a.word_rows, len(bert["embeddings.word_embeddings.weight"]))
-        own["embeddings.weight"][:rows] = bert["embeddings.word_embeddings.weight"][:rows]
-        done.append("embeddings.weight")
-        n = min(a.max_positions, len(bert["embeddings.position_embeddings.weight"]))
-        own["positions.weight"][:n] = bert["embeddings.position_embeddings.weight"][:n]
-        done.append("positions.weight")
-        put("types.weight", bert["embeddings.token_type_embeddings.weight"])
+        put("embeddings.weight", WORDS, a.word_rows)
+        positions = "embeddings.position_embeddings.weight"
+        put("positions.weight", positions, min(a.max_positions, len(bert[positions])))
+        put("types.weight", "embeddings.token_type_embeddings.weight")
         for part in ("weight", "bias"):
-            put(f"embedding_norm.{part}", bert[f"embeddings.LayerNorm.{part}"])
+            put(f"embedding_norm.{part}", f"embeddings.LayerNorm.{part}")
             if f"pooler.dense.{part}" in bert:
-                put(f"pooler.{part}", bert[f"pooler.dense.{part}"])
+                put(f"pooler.{part}", f"pooler.dense.{part}")
         firsts = (("text_encoder", a.text_layers, 0), ("visual_encoder", a.visual_layers, 0))
         for name, layers, start in (*firsts, ("multimodal_encoder", a.multimodal_layers, depth - a.multimodal_layers)):
             for i in range(layers):
                 for theirs, ours in LAYER_KEYS.items():
                     for part in ("weight", "bias"):
-                        put(f"{name}.layers.{i}.{ours}.{part}", bert[f"encoder.layer.{start + i}.{theirs}.{part}"])
+                        put(f"{name}.layers.{i}.{ours}.{part}", f"encoder.layer.{start + i}.{theirs}.{part}")
     return done
 
 

@@ -124,6 +124,14 @@ class Mvptr(nn.Module):
     def merged(self) -> bool:
         return self.architecture.fusion == "merged"
 
+    @property
+    def word_rows(self) -> int:
+        return self.architecture.word_rows
+
+    @property
+    def phrase_rows(self) -> int:
+        return self.architecture.phrase_rows
+
     # -- inputs -----------------------------------------------------------------------------------------------
     def _read(self, *ids: Tensor) -> tuple[Tied, list[Tensor]]:
         """The table, and the rows [B,L,D] of each of `ids` [B,L]."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,18 @@ from torch import Tensor
 
 from vlp.errors import InputError
 from vlp.files import atomic, read_json, sha256, write_json
+from vlp.finite import demand_tensors
 from vlp.methods.mvptr import directory
 from vlp.methods.mvptr.config import Lengths
 from vlp.methods.mvptr.initialise import LAYER_KEYS
 from vlp.methods.mvptr.model import Architecture, Head, Mvptr
+from vlp.models import weights
+from vlp.models.bert import modern
 from vlp.phrases import tokenizer
 from vlp.phrases.vocabulary import PhraseVocabulary, read_id2phrase, write_id2phrase
 
+FILES = ("pytorch_model.bin", "model.safetensors")
+"""What the release saves, and what its users make of it."""
 CLASSES = {
     "pretraining": "BiBertImgForPreTraining",
     "retrieval": "BiImageBertForRetrieval",
@@ -31,6 +36,7 @@ CLASSES = {
 }
 """Our name of a kind of checkpoint -> the release's class."""
 
+WORDS = "bert.embeddings.word_embeddings.weight"
 _PARTS = ("weight", "bias")
 _ENCODERS = {"txt_encoder": "text_encoder", "vis_encoder": "visual_encoder", "mul_encoder": "multimodal_encoder"}
 _HEADS: dict[str, Head | None] = {
@@ -72,7 +78,7 @@ def _flipped(x: Tensor) -> Tensor:
 def _pairs(a: Architecture, kind: str) -> list[tuple[str, str, Convert]]:
     """(official key, our key, conversion) of every tensor both sides hold; the conversions are their own inverses."""
     keys: list[tuple[str, str, Convert]] = [
-        ("bert.embeddings.word_embeddings.weight", "embeddings.weight", _same),
+        (WORDS, "embeddings.weight", _same),
         ("bert.embeddings.position_embeddings.weight", "positions.weight", _same),
         ("bert.embeddings.token_type_embeddings.weight", "types.weight", _same),
     ]
@@ -120,6 +126,13 @@ def _pairs(a: Architecture, kind: str) -> list[tuple[str, str, Convert]]:
     return keys
 
 
+def prefix_of(tensors: Mapping[str, Tensor]) -> str:
+    """What stands before every name of a checkpoint that was saved from inside a wrapper: `module.` of data parallel
+    training; empty: nothing, or the word rows are not told by their name."""
+    own = [k.removesuffix(WORDS) for k in tensors if k.endswith("." + WORDS)]
+    return own[0] if len(own) == 1 and all(k.startswith(own[0]) for k in tensors) else ""
+
+
 def kind_of(tensors: Mapping[str, Tensor], where: Path | str = "checkpoint") -> str:
     """The kind of checkpoint, by the presence of its heads."""
     if "half_mlm.bias" in tensors:
@@ -131,12 +144,15 @@ def kind_of(tensors: Mapping[str, Tensor], where: Path | str = "checkpoint") -> 
     if rows in kinds:
         return kinds[rows]
     remedy = f"Known are the classes {', '.join(CLASSES.values())} with linear heads."
-    raise InputError(where, "has the heads of none of the known classes.", remedy)
+    begins = ", ".join(sorted({k.split(".")[0] for k in tensors})[:8])
+    heads = f" (a classifier of {rows} rows)" if rows else ""
+    problem = f"has the heads of none of the known classes{heads}; its tensors' names begin with {begins}."
+    raise InputError(where, problem, remedy)
 
 
 def architecture_of(tensors: Mapping[str, Tensor], config: Mapping[str, Any], kind: str) -> Architecture:
     """From the tensors' presence and shapes; `config` only where no tensor tells."""
-    words = tensors["bert.embeddings.word_embeddings.weight"]
+    words = tensors[WORDS]
     layers = {ours: _count(tensors, theirs) for theirs, ours in _ENCODERS.items()}
     decoder = {"pretraining": "cls.predictions.decoder.weight"}.get(kind)
     word_rows = len(tensors[decoder]) if decoder else int(config["only_word_size"])
@@ -184,14 +200,20 @@ def from_official(
     Raises:
         InputError: a tensor is missing or has another shape (each is named), or config.json lacks a key.
     """
-    tensors = {_modern(k): v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    demand_tensors(tensors, where, "Fetch or train it again.")
+    prefix = prefix_of(tensors)
+    tensors = {modern(k.removeprefix(prefix)): v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     kind = kind_of(tensors, where)
-    _refuse([f"missing {k}" for k in _NEEDED if k not in tensors], where)
-    for key in ("num_attention_heads", "only_word_size"):
-        if key not in config:
-            raise InputError(Path(where) / "config.json", f"lacks {key}.", "Put it there: no tensor tells it.")
+    needed = _NEEDED | (dict.fromkeys(_DECODERS, 2) if kind == "pretraining" else {})
+    _refuse([f"missing {k}" for k in needed if k not in tensors], where)
+    _refuse(
+        [f"{k} has {tensors[k].ndim} dimensions, wanted {n}" for k, n in needed.items() if tensors[k].ndim != n], where
+    )
+    _check_config(config, tensors[WORDS].shape, Path(where) / "config.json")
     model = Mvptr(architecture_of(tensors, config, kind))
     own, pairs, done = model.state_dict(), _pairs(model.architecture, kind), Conversion(kind)
+    if prefix:
+        done.notes.append(f"The names of the tensors begin with {prefix} (saved from inside a wrapper): left out.")
     problems = [f"missing {theirs}" for theirs, _, _ in pairs if theirs not in tensors]
     found = [(theirs, ours, convert) for theirs, ours, convert in pairs if theirs in tensors]
     for theirs, ours, convert in found:
@@ -268,16 +290,25 @@ def official_config(a: Architecture, kind: str) -> dict[str, Any]:
 
 
 _DECODERS = ("cls.predictions.decoder.weight", "half_mlm.decoder.weight")
-_NEEDED = (
-    "bert.embeddings.word_embeddings.weight",
-    "bert.embeddings.position_embeddings.weight",
-    "bert.img_embedding.weight",
-    "bert.mul_encoder.layer.0.intermediate.dense.bias",
-)
+_NEEDED = {
+    WORDS: 2,
+    "bert.embeddings.position_embeddings.weight": 2,
+    "bert.img_embedding.weight": 2,
+    "bert.mul_encoder.layer.0.intermediate.dense.bias": 1,
+}
+"""What tells the architecture -> its dimensions."""
 
 
-def _modern(key: str) -> str:
-    return re.sub(r"gamma$", "weight", re.sub(r"beta$", "bias", key))
+def _check_config(config: Mapping[str, Any], shape: Sequence[int], file: Path) -> None:
+    """Raises InputError: what no tensor tells is missing, or does not fit the table of words and phrases [rows, D]."""
+    for key, most in (("num_attention_heads", shape[1]), ("only_word_size", shape[0])):
+        if key not in config:
+            raise InputError(file, f"lacks {key}.", "Put it there: no tensor tells it.")
+        value = config[key]
+        if not isinstance(value, int) or not 0 < value <= most:
+            raise InputError(file, f"{key} is {value!r}, wanted 1 to {most}.", "Take the checkpoint's own file.")
+    if shape[1] % (heads := config["num_attention_heads"]):
+        raise InputError(file, f"{heads} heads do not divide {shape[1]} numbers.", "Take the checkpoint's own file.")
 
 
 def _refuse(problems: list[str], where: Path | str) -> None:
@@ -287,17 +318,16 @@ def _refuse(problems: list[str], where: Path | str) -> None:
 
 # -- folders --------------------------------------------------------------------------------------------------------
 def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and config of an Oscar-style folder; weights only, no pickled code is run."""
-    config, file = read_json(folder / "config.json"), folder / "pytorch_model.bin"
-    try:
-        tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(file, "there is no such file.", "Name the folder that holds pytorch_model.bin.") from error
-    except Exception as error:
-        raise InputError(file, f"cannot be read ({error}).", "Fetch it again.") from error
-    if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
-        raise InputError(file, "holds no plain state dict.", "Take the file the release saved.")
-    return tensors, config
+    """Tensors and config of an Oscar-style folder; weights only, no pickled code is run.
+
+    Raises:
+        InputError: as `vlp.models.weights.read_folder`; there is no config.json.
+    """
+    weights.refuse_pointer(folder / "config.json")
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise InputError(folder / "config.json", "holds no mapping.", "Take the checkpoint's own file.")
+    return weights.read_folder(folder, FILES), config
 
 
 def import_folder(folder: Path, out: Path, id2phrase: Path | None, lengths: Mapping[str, int]) -> Conversion:
@@ -323,7 +353,7 @@ def import_folder(folder: Path, out: Path, id2phrase: Path | None, lengths: Mapp
             "use_tags": True,
             "official": {"class": CLASSES[done.kind], "fresh": done.fresh, "dropped": done.dropped},
         }
-        lineage = {"pytorch_model.bin": sha256(folder / "pytorch_model.bin")}
+        lineage = {file.name: sha256(file) for file in weights.files_in(folder, FILES)}
         directory.save(model, out, Path(scratch), inputs, lineage)
     return done
 

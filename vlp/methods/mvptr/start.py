@@ -14,6 +14,8 @@ from vlp.files import sha256
 from vlp.methods.mvptr import directory, reader
 from vlp.methods.mvptr.initialise import copy_bert, set_phrase_rows
 from vlp.methods.mvptr.model import Mvptr
+from vlp.models.bert import check_words
+from vlp.models.directory import check_words as check_rows
 from vlp.phrases.backends import version
 from vlp.phrases.tokenizer import bert_directory
 from vlp.phrases.vocabulary import PhraseVocabulary
@@ -25,8 +27,11 @@ def new_model(inputs: Inputs) -> Mvptr:
     torch.manual_seed(int(generator(e.seed, DROPOUT, 2**31).integers(2**62)))
     model = Mvptr(directory.architecture(e, v.word_rows, v.phrase_rows, reader.region_size(inputs)))
     if e.model.init_from is not None:
-        copy_bert(model, bert_directory(e.model.init_from))
+        start = bert_directory(e.model.init_from)
+        check_words(start, inputs.paths.vocabulary / "tokenizer")
+        copy_bert(model, start)
     phrases = PhraseVocabulary.load(inputs.paths.vocabulary / "phrases.json")
+    check_rows(model, inputs.paths.vocabulary)
     set_phrase_rows(model, phrases.word_ids(inputs.tokenizer))
     return model
 
