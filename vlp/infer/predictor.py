@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vlp import finite
 from vlp.errors import ConfigError, InputError
 from vlp.images.pictures import open_picture
 from vlp.infer.answer import Answer
 from vlp.methods import get
 from vlp.models.directory import CONFIG, INPUTS, WEIGHTS, method_of
+from vlp.tasks.base import NO_CHOICE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -83,13 +87,28 @@ class Predictor:
 
         Raises:
             InputError: the image or the store cannot be read, the detector is missing or another one, a mask stands
-                in text that is too long for the model, or the model fills no masks.
+                in text that is too long for the model, or the model fills no masks; a number that it says is not
+                finite.
         """
         picture = open_picture(image) if isinstance(image, str | Path) else image
         name = image_id or (str(image) if isinstance(image, str | Path) else "image")
         said = self.own.answer(picture, name, text, regions, image_id, top_k)
+        for part, value in said.found.items():
+            finite.demand(list(_numbers(value)), self.folder, f"what it says ({part})", NO_CHOICE, row=name)
         return Answer(self.folder, said.text, name, said.notes, said.found, picture, self.own.remedy, said.scale)
 
     def batch(self, image: str | Path | Image, text: str) -> Any:
         """The model's input, for those who want its states: `predictor.model.unimodal(predictor.batch(...))`."""
         return self.own.batch(open_picture(image) if isinstance(image, str | Path) else image, text)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Every float within a part of an answer."""
+    if isinstance(value, float):
+        yield value
+    elif is_dataclass(value):
+        yield from (n for f in fields(value) for n in _numbers(getattr(value, f.name)))
+    elif isinstance(value, dict):
+        yield from (n for one in value.values() for n in _numbers(one))
+    elif isinstance(value, list | tuple):
+        yield from (n for one in value for n in _numbers(one))

@@ -13,7 +13,7 @@ import torch
 from vlp.errors import InputError
 from vlp.images.pictures import open_picture
 from vlp.infer.predictor import Predictor
-from vlp.tasks.retrieval import candidates, score
+from vlp.tasks.retrieval import candidates, demand_finite, score
 
 KINDS = (".jpg", ".jpeg", ".png")
 
@@ -82,10 +82,12 @@ class Searcher(Predictor):
         if coarse_IS is None:  # nothing orders candidates cheaply
             coarse_IS = np.zeros((len(images), len(texts)), np.float32)
             keep = max(coarse_IS.shape)
+        demand_finite(coarse_IS, images, texts)
         pairs = candidates(coarse_IS, np.arange(len(images)), np.arange(len(texts)), keep, keep)[direction]
         wanted_IS = np.zeros(coarse_IS.shape, bool)
         wanted_IS[pairs[:, 0], pairs[:, 1]] = True
         match_IS = score(scorer, wanted_IS)
+        demand_finite(match_IS, images, texts, wanted_IS)
         hits = [
             Hit(images[int(i)] if direction == "t2i" else texts[int(s)], float(match_IS[i, s]), float(coarse_IS[i, s]))
             for i, s in pairs.tolist()

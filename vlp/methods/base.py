@@ -128,6 +128,8 @@ class Ranked:
     """xyxy, pixels of the original image, float32; K >= 1, and no more than `RANKED` are read."""
     candidates_R4: np.ndarray | None
     """The regions that it chose from; None: it gives boxes of its own."""
+    scores_K: np.ndarray | None
+    """What it ranked them by, higher is better; None: it says its boxes outright. Not finite: no box was chosen."""
 
 
 class Grounder(Side):

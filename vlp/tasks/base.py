@@ -15,12 +15,14 @@ from vlp.batching.draw import Draw
 from vlp.batching.inputs import Inputs
 from vlp.batching.order import derangement
 from vlp.errors import InputError
+from vlp.finite import demand
 from vlp.methods import get
 from vlp.methods.base import Side
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+NO_CHOICE = "Nothing can be chosen by them. Look at the model, and at what it reads of this image."
 OTHER = ""
 """In place of the split: the text is of no use to the task."""
 
@@ -75,6 +77,13 @@ class Task(ABC):
     def selection_predictions(self, model: nn.Module) -> pa.Table:
         """What selection reads: always val; a test split cannot be named here."""
         return self.predict(model, "val")
+
+    def demand_finite(self, scores: Any, item: str) -> None:
+        """Raises InputError: of what the model says of an item of the task some number is not finite.
+
+        An argmax or a sort would make a choice of it all the same.
+        """
+        demand(scores, f"predictions of {self.name}", "the model's scores", NO_CHOICE, item)
 
     # -- shared ------------------------------------------------------------------------------------------------
     def rows(self, split: str) -> np.ndarray:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vlp.config.tasks.entailment import LABELS
 from vlp.data.answers import normalise_answer
 from vlp.errors import InputError
+from vlp.finite import bad
 from vlp.methods.base import Classifier
 from vlp.models.device import device_of
 from vlp.tasks.base import Task
@@ -30,7 +31,26 @@ def soft_score(count: int) -> float:
     return SOFT_SCORES[min(count, len(SOFT_SCORES) - 1)]
 
 
-class Vqa(Task):
+class Classification(Task):
+    """A class of each text."""
+
+    def scores(self, model: nn.Module, batch: Any, rows: np.ndarray, classes: int) -> Tensor:
+        """Logits [B,A] of a batch.
+
+        Raises:
+            InputError: one is not finite, or the model has another number of classes than there are.
+        """
+        scores_BA = self.side.scores(model, batch)
+        if scores_BA.shape[-1] != classes:
+            problem = f"the model's head has {scores_BA.shape[-1]} rows for {classes} classes."
+            raise InputError(f"predictions of {self.name}", problem, "Take the model with its own inputs.json.")
+        if bad(scores_BA):
+            for row, scores_A in zip(rows, scores_BA, strict=True):
+                self.demand_finite(scores_A, self.text_set.ids[int(row)])
+        return scores_BA
+
+
+class Vqa(Classification):
     name, texts, capability = "vqa", "questions", Classifier
 
     @cached_property
@@ -109,7 +129,7 @@ class Vqa(Task):
         chosen: dict[int, str] = {}
         for rows in self.batches(self.rows(split)):
             batch = self.side.batch(rows, self.image_ids(rows)).to(device_of(model))
-            best = self.side.scores(model, batch).argmax(-1).tolist()
+            best = self.scores(model, batch, rows, len(self.answers)).argmax(-1).tolist()
             chosen.update({int(r): self.answers[i] for r, i in zip(rows, best, strict=True)})
         records = [{**self.record(r), "answer": chosen[r]} for r in sorted(chosen)]
         keys = ("question_id", "image_id", "answer_type", "answer", "answers")
@@ -121,7 +141,7 @@ class Vqa(Task):
         return accuracies(predictions)["accuracy"]
 
 
-class Entailment(Task):
+class Entailment(Classification):
     name, texts, capability = "entailment", "entailment", Classifier
 
     @cached_property
@@ -142,7 +162,7 @@ class Entailment(Task):
         found: dict[int, list[float]] = {}
         for rows in self.batches(self.rows(split)):
             batch = self.side.batch(rows, self.image_ids(rows)).to(device_of(model))
-            p = self.side.scores(model, batch).float().softmax(-1).tolist()
+            p = self.scores(model, batch, rows, len(LABELS)).float().softmax(-1).tolist()
             found.update(zip(map(int, rows), p, strict=True))
         texts, rows = self.text_set, sorted(found)
         columns: dict[str, list] = {

@@ -72,6 +72,10 @@ class Grounding(Task):
     def _record(self, phrase: dict[str, Any], ranked: Sequence[Ranked]) -> dict[str, Any]:
         """A row of the predictions; `ranked`: by reading."""
         key, kind = self.keys
+        for r in ranked:
+            for numbers in (r.boxes_K4, r.scores_K):
+                if numbers is not None:
+                    self.demand_finite(numbers, phrase[key])
         each = [r.boxes_K4[0].astype(float).tolist() for r in ranked]
         return {
             key: phrase[key],

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
+from vlp import finite
 from vlp.errors import InputError
 from vlp.methods.base import Retriever, Scorer
 from vlp.metrics.ranking import best
 from vlp.metrics.retrieval import KS, NO_COARSE
-from vlp.tasks.base import Task
+from vlp.tasks.base import NO_CHOICE, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,12 +54,15 @@ class Retrieval(Task):
         parts = list(fold_parts(image_of_S, len(images), folds))
         ordered = scorer.coarse_IS is not None
         coarse_IS = scorer.coarse_IS if ordered else np.zeros((len(images), len(rows)), np.float32)
+        names = images.tolist(), [self.text_set.ids[int(r)] for r in rows]
+        demand_finite(coarse_IS, *names)
         kept = [candidates(coarse_IS, *part, k_c, k_i) for part in parts]
         everything = exhaustive or not ordered  # else nothing orders candidates cheaply
         wanted_IS = np.full(coarse_IS.shape, everything)
         for pairs in (pair for part in kept for pair in part.values()):
             wanted_IS[pairs[:, 0], pairs[:, 1]] = True
         score_IS = score(scorer, wanted_IS)
+        demand_finite(score_IS, *names, wanted_IS)
         lists = kept
         if everything:
             depth = (max(k_c, *KS), max(k_i, *KS))
@@ -113,6 +117,24 @@ def score(scorer: Scorer, wanted_IS: np.ndarray) -> np.ndarray:
         pairs = np.argwhere(wanted_IS[begin : begin + images]) + np.array([begin, 0])
         score_IS[pairs[:, 0], pairs[:, 1]] = scorer.match(pairs)
     return score_IS
+
+
+def demand_finite(
+    score_IS: np.ndarray, images: Sequence[str], texts: Sequence[str], wanted_IS: np.ndarray | None = None
+) -> None:
+    """Raises InputError: a score of an image and a text is not finite; the first pair is named.
+
+    A sort would give it a place all the same.
+
+    Args:
+        wanted_IS: the pairs that were scored; None: all.
+    """
+    scores = score_IS if wanted_IS is None else score_IS[wanted_IS]
+    if count := finite.bad(scores):
+        wrong_IS = ~np.isfinite(score_IS) if wanted_IS is None else ~np.isfinite(score_IS) & wanted_IS
+        i, s = (int(at[0]) for at in np.nonzero(wrong_IS))
+        problem = f"the model's scores: {finite.said(count, scores.size)}, the first with {images[i]}."
+        raise InputError("ranking", problem, NO_CHOICE, texts[s])
 
 
 def fold_parts(image_of_S: np.ndarray, images: int, folds: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -141,7 +141,7 @@ class Grounding(Side, base.Grounder):
         said_BG4 = model.boxes(self.batch(rows, images).to(model.device)).cpu()
         return [
             [
-                [Ranked(self.reader.back(box[None], image).numpy(), None) for _ in readings]
+                [Ranked(self.reader.back(box[None], image).numpy(), None, None) for _ in readings]
                 for box in said[: len(self.task.phrases(int(row)))]
             ]
             for said, row, image in zip(said_BG4, rows, images, strict=True)

@@ -194,11 +194,14 @@ class Grounding(Side, base.Grounder):
         for r in readings:
             cosine_BGR = span_similarity(layers[r.layer - 1], length, spans[r.source], batch.region_mask_BR)
             # Stable: of equal regions the one that was detected best.
-            order.append(torch.argsort(cosine_BGR, dim=-1, descending=True, stable=True)[..., :RANKED].cpu().numpy())
+            best = torch.sort(cosine_BGR, dim=-1, descending=True, stable=True)
+            order.append([x[..., :RANKED].cpu().numpy() for x in (best.indices, best.values.float())])
         found = []
         for b, (row, image) in enumerate(zip(rows, images, strict=True)):
             boxes, phrases = self._boxes(image), self.task.phrases(int(row))
-            found.append([[Ranked(boxes[o[b, g][: len(boxes)]], boxes) for o in order] for g in range(len(phrases))])
+            k = len(boxes)
+            each = [[(at[b, g][:k], of[b, g][:k]) for at, of in order] for g in range(len(phrases))]
+            found.append([[Ranked(boxes[at], boxes, of) for at, of in readings] for readings in each])
         return found
 
 

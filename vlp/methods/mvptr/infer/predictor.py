@@ -15,6 +15,7 @@ from vlp.batching.vocabulary import Vocabulary
 from vlp.config.tasks.entailment import LABELS
 from vlp.errors import InputError
 from vlp.files import read_json
+from vlp.finite import demand
 from vlp.methods.answers import Box, Filled, Grounded, GroundedConcept, Said, does
 from vlp.methods.mvptr import directory
 from vlp.methods.mvptr.batch import Batch
@@ -74,6 +75,11 @@ class Predictor:
         self.model: Mvptr = directory.load(folder).float().eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
         self._lengths = Lengths.model_validate(self._record["lengths"])
+        rows = self.model.architecture.head_size
+        self._answers = self._record.get("answers") or [f"answer {i}" for i in range(rows)]
+        if self.model.architecture.head == "vqa" and len(self._answers) != rows:
+            problem = f"lists {len(self._answers)} answers, the model's head has {rows} rows."
+            raise InputError(folder / "inputs.json", problem, "Take the file that the model was saved with.")
 
     @property
     def abilities(self) -> frozenset[str]:
@@ -174,6 +180,7 @@ class Predictor:
         found: dict[str, Any] = {}
         layers = m.joint(batch)
         last = layers[-1]
+        self._demand_finite(last, "states", name)  # of the others' NaN it has some too
         masks = np.flatnonzero(seen.tokens == collator.vocabulary.mask)
         if "words" in can:
             found["words"] = self._fill(last[0, masks + 1], seen, masks, top_k)
@@ -187,13 +194,20 @@ class Predictor:
         if "phrases" in can:
             found |= self._ground(layers, seen, store, collator, batch, name, "concepts" in can)
         if "answers" in can:
-            best = m.answer_logits(last).float().sigmoid()[0].topk(min(top_k, m.architecture.head_size))
-            names = self._record.get("answers") or [f"answer {i}" for i in range(m.architecture.head_size)]
-            found["answers"] = [(names[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
+            logits_BA = m.answer_logits(last).float()
+            self._demand_finite(logits_BA, "answers' scores", name)  # of an infinite one the sigmoid makes a sure 1
+            best = logits_BA.sigmoid()[0].topk(min(top_k, m.architecture.head_size))
+            found["answers"] = [
+                (self._answers[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            ]
         if "entailment" in can:
             p = m.entailment_logits(last).float().softmax(-1)[0].tolist()
             found["entailment"] = dict(zip(LABELS, p, strict=True))
         return found
+
+    def _demand_finite(self, values: Tensor, what: str, name: str) -> None:
+        """Raises InputError: a number is not finite, so that no answer can be chosen."""
+        demand(values, self.folder, f"its {what}", "Look at the model, and at the image's regions.", row=name)
 
     def _fill(self, states_MD: Tensor, seen: Text, masks: np.ndarray, top_k: int) -> list[Filled]:
         best = self.model.mlm_logits(states_MD).float().softmax(-1).topk(top_k)
