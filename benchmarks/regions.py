@@ -187,7 +187,8 @@ def extraction(
     """
     import torch
 
-    from vlp.images.decode import Skipped, in_folder, measured
+    from vlp.images.decode import Skipped
+    from vlp.images.folder import in_folder, measured
     from vlp.regions.detectors.registry import build
     from vlp.regions.extract import extract, store_facts
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vlp.archives import members, open_binary
-from vlp.data.readers.image_files import Folders, probe
+from vlp.data.readers.image_files import Folders, Probed, probe
 from vlp.errors import ConfigError, InputError
 from vlp.images.decode import ImageError, ImageRecord, read_image
 
@@ -37,7 +37,7 @@ def test_members_are_read_as_files(archive: Path) -> None:
     assert sorted(members(archive)) == ["a/one.png", "a/two.jpg", "top.png"]
     pixels = read_image(_record(archive / "a/one.png", 21))
     assert pixels.shape == (3, 10, 21) and pixels[:, 0, 0].tolist() == [200, 1, 0]
-    assert probe(archive / "a/two.jpg") == (22, 10)
+    assert probe(archive / "a/two.jpg") == Probed((22, 10), ())
     with open_binary(archive / "top.png") as file, Image.open(file) as image:
         assert np.asarray(image).shape == (10, 20, 3)
 

@@ -231,10 +231,9 @@ def shrink(path: Path) -> None:
     Raises:
         VlpError: it stays too large.
     """
-    from PIL import Image
+    from vlp.images.decode import open_rgb
 
-    with Image.open(path) as image:
-        whole = image.convert("RGB")
+    whole = open_rgb(path)
     for colours in (256, 128, 64, 32):
         whole.quantize(colours).save(path, optimize=True)
         if path.stat().st_size <= MOST_BYTES:

@@ -92,7 +92,7 @@ CASES: dict[str, tuple[Damage, dict[str, Any], str, str, int | str | None, str, 
     ),
     "image empty": (
         lambda root: (root / "images" / "02.jpg").write_bytes(b""),
-        {}, "images", KARPATHY, 1, "unreadable image: 02.jpg: cannot identify image file it", LOST,
+        {}, "images", KARPATHY, 1, "unreadable image: 02.jpg: the image cannot be read", LOST,
     ),
     "image truncated": (truncated("images/02.jpg"), {}, "images", KARPATHY, 1, "unreadable image: 02.jpg: ", LOST),
     "PNG truncated": (cut_png, {}, "images", KARPATHY, 1, "unreadable image: 02.jpg: ", LOST),

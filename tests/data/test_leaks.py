@@ -118,7 +118,10 @@ def test_unreadable_and_flat_pictures_are_counted(planted: Path) -> None:
     (planted / "raw" / "gqa" / "102.jpg").unlink()
     save(planted / "raw" / "gqa" / "103.jpg", photo(0).point(lambda _: 200))
     hashed = identity.identify(planted / "tables", planted / "raw", planted / "i.parquet", ("sbu",))
-    assert hashed.unreadable == ["gqa/101 (UnidentifiedImageError)", "gqa/102 (FileNotFoundError)"]
+    assert hashed.unreadable == [
+        "gqa/101 (the image cannot be read (cannot identify image file))",
+        "gqa/102 (the image file is missing)",
+    ]
     assert (hashed.images, hashed.flat, hashed.exempt, hashed.hashed) == (16, 1, 5, 8)
 
 

@@ -280,6 +280,21 @@ def test_the_files_of_an_experiment(root: Path) -> None:
     assert len(files) == 1 + 6 + 3 + 2 + 3 + 4
 
 
+def test_sizes_and_boxes_are_of_the_upright_picture(read: Read, root: Path) -> None:
+    """Stored on its side with EXIF's word for it, an image has the size and boxes that it has upright."""
+    summary, before = read()
+    path = root / "images" / "01.jpg"
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    with Pillow.open(path) as image:
+        image.transpose(Pillow.Transpose.ROTATE_90).save(path, exif=exif)
+    told, after = read()
+    assert after == before and not summary["changed_counts"]
+    (counted,) = told["changed_counts"]
+    assert (counted["table"], counted["count"]) == ("images", 1)
+    assert counted["reason"] == "image turned upright, as its EXIF data say"
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

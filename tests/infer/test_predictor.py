@@ -151,7 +151,7 @@ def test_bad_calls_name_the_remedy(lab: Lab, predictor: Predictor, tmp_path: Pat
     image = lab.image()[1]
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(image.read_bytes()[:200])
-    with pytest.raises(InputError, match=r"nowhere.jpg: there is no such image"):
+    with pytest.raises(InputError, match=r"nowhere.jpg: the image file is missing"):
         predictor(image="nowhere.jpg", text="a disc")
     with pytest.raises(InputError, match=r"bad.jpg: the image cannot be read"):
         predictor(image=bad, text="a disc")
@@ -184,3 +184,32 @@ def test_missing_and_other_detectors_are_refused(lab: Lab, tmp_path: Path) -> No
         Predictor.from_pretrained(bare, tmp_path / "other")(image=image, text="a disc")
     with pytest.raises(InputError, match="weights are missing"):
         Predictor.from_pretrained(bare, tmp_path / "nowhere")(image=image, text="a disc")
+
+
+def test_pictures_handed_over_are_read_as_files_are(lab: Lab, predictor: Predictor, tmp_path: Path) -> None:
+    """PIL objects and arrays of any depth give what the file gives; what was decided is said."""
+    from PIL import Image
+
+    path, text = lab.image()[1], TEXTS[0]
+    upright = open_picture(path)
+    wanted = predictor(image=path, text=text)
+    pixels = np.asarray(upright)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = tmp_path / "turned.png"
+    upright.transpose(Image.Transpose.ROTATE_90).save(turned, exif=exif)
+    deep = pixels.astype(np.uint16) * 257
+    clear = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+    with Image.open(turned) as opened:
+        for handed in (upright, pixels, deep, pixels / 255, clear, Image.fromarray(clear), turned, opened):
+            answer = predictor(image=handed, text=text)
+            assert answer.match == wanted.match and [p.box for p in answer.phrases] == [p.box for p in wanted.phrases]
+    assert predictor(image=turned, text=text).notes == ("the image: turned upright, as its EXIF data say",)
+    assert predictor(image=pixels / 255, text=text).notes == ("the image: float numbers are taken as 0 to 1",)
+    for size in ((3000, 3), (3, 3000)):
+        thin = predictor(image=Image.new("RGB", size, "red"), text=text)
+        assert all(0 <= p.box[0] <= p.box[2] <= size[0] and 0 <= p.box[1] <= p.box[3] <= size[1] for p in thin.phrases)
+        thin.draw(tmp_path / "thin.png")
+    with pytest.raises(InputError, match=r"^image: an array|^image: the image cannot be read \(an array of 5"):
+        predictor(image=np.zeros(5), text=text)
+    assert predictor.batch(pixels, text).text_ids_BL.tolist() == predictor.batch(path, text).text_ids_BL.tolist()

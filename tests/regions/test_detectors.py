@@ -219,3 +219,16 @@ def test_published_batch_norm_is_frozen_as_it_was() -> None:
     digits = published.rpartition("-")[2].removesuffix(".pth")
     assert torchvision_models._is_published("fasterrcnn_resnet50_fpn", "COCO_V1", digits + "0" * 56)
     assert not torchvision_models._is_published("fasterrcnn_resnet50_fpn", "COCO_V1", "f" * 64)
+
+
+@pytest.mark.parametrize("kind", ["rcnn", "fcos", "ssd", "detr", "rt_detr"])
+def test_narrow_pictures_have_regions(tmp_path: Path, kind: str) -> None:
+    """Resized as the model reads them, nothing would be left of their shorter side."""
+    if kind in ("rcnn", "fcos", "ssd"):
+        detector: Detector = Torchvision(torchvision_model(kind), kind, NAMES, "0" * 64, RULE)
+    else:
+        detector = build("transformers", transformers_directory(kind, tmp_path / kind), "cpu")
+    for size in ((3000, 3), (3, 3000), (1, 1)):
+        (found,) = detector([detector.prepare(picture(*size))], [size])
+        assert len(found.scores) and np.isfinite(found.features).all()
+        assert (found.boxes >= 0).all() and (found.boxes <= [*size, *size]).all()

@@ -23,7 +23,8 @@ from PIL import Image
 
 from tests.regions.fake_detector import SIZE, Fake
 from vlp.errors import ConfigError, InputError
-from vlp.images.decode import ImageRecord, Skipped, in_folder, measured
+from vlp.images.decode import ImageRecord, Skipped
+from vlp.images.folder import in_folder, measured
 from vlp.parts import parse_shard, shard
 from vlp.progress import shown
 from vlp.regions import extract as extraction

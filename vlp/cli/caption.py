@@ -168,7 +168,8 @@ def caption_part(
 def _records(images: Path | None, tables: Path | None, root: Path, part: tuple[int, int]) -> Sequence[ImageRecord]:
     """Of a folder an image's name is its path in it; its size is not asked for."""
     from vlp.data.tables import rows
-    from vlp.images.decode import ImageRecord, in_folder, records
+    from vlp.images.decode import ImageRecord, records
+    from vlp.images.folder import in_folder
     from vlp.parts import shard
 
     if tables is not None:

@@ -47,6 +47,13 @@ def tell_result(store: Path, result: Extraction, skipped: int) -> None:
         f"{store}: {result.images:,} images{resumed}, {result.regions:,} regions, {skipped} skipped, "
         f"{shown(result.images_per_second)} images/s"
     )
+    tell_notes(result.notes)
+
+
+def tell_notes(notes: Mapping[str, int]) -> None:
+    """What the decoder warned of and decided."""
+    for note, count in notes.items():
+        print(f"{count:,} images: {note}")
 
 
 def print_quality(value: dict[str, Any]) -> None:
@@ -56,3 +63,4 @@ def print_quality(value: dict[str, Any]) -> None:
     for key in ("without_detection", "whole_image", "skipped"):
         if value.get(key):
             print(f"{key}: {len(value[key])}")
+    tell_notes(value.get("notes", {}))

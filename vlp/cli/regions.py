@@ -132,7 +132,8 @@ def _extract_folder(
 
     from vlp import parts
     from vlp.files import write_json
-    from vlp.images.decode import Skipped, in_folder, measured
+    from vlp.images.decode import Skipped
+    from vlp.images.folder import in_folder, measured
     from vlp.regions import shards
     from vlp.regions.detectors.registry import build
     from vlp.regions.extract import extract as find

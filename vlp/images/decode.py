@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vlp.archives import members, open_binary
+from vlp.archives import open_binary
 from vlp.errors import InputError
+from vlp.images import jpeg
+from vlp.images.heard import listening
+from vlp.images.modes import from_array, to_rgb, widened
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+TURNED = "turned upright, as its EXIF data say"
 _MAX_STRETCH = 0.02
 
 
@@ -32,6 +39,10 @@ class ImageRecord:
 
 class ImageError(Exception):
     """An image that cannot be used; the message is the reason."""
+
+
+class TooLargeError(ImageError):
+    """More pixels than Pillow opens."""
 
 
 @dataclass
@@ -55,33 +66,200 @@ def records(rows: Iterable[Mapping[str, Any]], root: Path) -> list[ImageRecord]:
     return [ImageRecord(r["image_id"], root / r["path"], r["width"], r["height"], r["split"]) for r in rows]
 
 
-def open_rgb(path: Path) -> Image.Image:
-    """The image of a file, or of a member of an archive, in RGB.
+@dataclass(frozen=True)
+class Decoded:
+    image: Image.Image
+    """RGB, upright; with `small` of a grey JPEG, L."""
+    notes: tuple[str, ...] = ()
+    """What was decided, and what the decoder warned of."""
+    format: str | None = None
+    mode: str = ""
+    """Of the file."""
+
+    @property
+    def turned(self) -> bool:
+        return TURNED in self.notes
+
+
+@dataclass(frozen=True)
+class Header:
+    size: tuple[int, int]
+    """Width, height of the upright picture."""
+    format: str | None
+
+
+def decode(
+    source: Path | bytes, formats: tuple[str, ...] | None = None, small: tuple[int, int] | None = None
+) -> Decoded:
+    """The picture of a file, of a member of an archive, or of bytes: the one place where images are opened.
+
+    Upright, as its EXIF data say, since annotations refer to what people saw; RGB as `modes.to_rgb` makes it; of an
+    animation the first picture. A JPEG that was cut is damaged, whatever stands at its end, unless what is missing lies
+    in its last block.
+
+    Args:
+        formats: Pillow's names of those that may be; None: all.
+        small: (width, height): a JPEG may be decoded at a fraction, no smaller than this and in grey, many times as
+            fast.
 
     Raises:
-        ImageError: the file is missing, cut short or no image.
+        ImageError: missing, damaged, no image, or numbers that are no grey levels.
     """
+    with _said(source), listening() as heard:
+        data = source if isinstance(source, bytes) else _bytes(source)
+        with Image.open(io.BytesIO(data), formats=formats) as opened:
+            width, mode, form = opened.width, opened.mode, opened.format
+            if small is not None:
+                opened.draft("L", small)
+            opened.load()
+            if form in ("JPEG", "MPO"):
+                _check_jpeg(data, opened, width, small)
+            image = upright(opened, heard)
+            image = image if small is not None and image.mode == "L" else to_rgb(image, heard)
+    return Decoded(image, tuple(dict.fromkeys(heard)), form, mode)
+
+
+def header(source: Path | bytes, formats: tuple[str, ...] | None = None) -> Header:
+    """What the first bytes tell; errors as `decode`."""
+    with (
+        _said(source),
+        listening(),
+        open_binary(source) if isinstance(source, Path) else io.BytesIO(source) as file,
+        Image.open(file, formats=formats) as opened,
+    ):
+        width, height = opened.size
+        # a TIFF's size is upright already
+        turned = opened.format != "TIFF" and _orientation(opened, []) in _SIDEWAYS
+        return Header((height, width) if turned else (width, height), opened.format)
+
+
+def from_memory(picture: Image.Image | NDArray[Any]) -> Decoded:
+    """A picture of Pillow's, upright and in RGB, or an array (`modes.from_array`).
+
+    Raises:
+        ImageError: neither; no pixel; a file that is damaged; numbers that are no grey levels.
+    """
+    with _said(None), listening() as heard:
+        if isinstance(picture, np.ndarray):
+            image, mode = from_array(picture, heard), str(picture.dtype)
+        elif isinstance(picture, Image.Image):
+            if 0 in picture.size:
+                raise ImageError(f"the image has {picture.width} x {picture.height} pixels")
+            _check_lazy(picture)
+            picture.load()
+            image, mode = to_rgb(upright(picture, heard), heard), picture.mode
+        else:
+            kind = type(picture)
+            raise ImageError(f"{kind.__module__}.{kind.__qualname__} is no image: wanted a file, a PIL image, an array")
+    return Decoded(image, tuple(dict.fromkeys(heard)), None, mode)
+
+
+def upright(image: Image.Image, notes: list[str]) -> Image.Image:
+    """The image, turned as its EXIF data say, of which `notes` gets a word."""
+    turn = _TURNS.get(_orientation(image, notes))
+    if turn is None:
+        return image
+    notes.append(TURNED)
+    turned = image.transpose(turn)
+    turned.format = image.format
+    return turned
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """As `decode`."""
+    return decode(path).image
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = range(5, 9)
+
+
+def _orientation(image: Image.Image, notes: list[str]) -> int:
+    """EXIF's, 1 where there is none or it cannot be read."""
     try:
-        with open_binary(path) as file, Image.open(file) as opened:
-            image = opened.convert("RGB")
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # damaged EXIF data of a sound picture
+        notes.append("its EXIF data are damaged: taken as it lies in the file")
+        return 1
+
+
+def _check_jpeg(data: bytes, raw: Image.Image, width: int, small: tuple[int, int] | None) -> None:
+    """Raises ImageError: the data end before the picture."""
+    found = jpeg.scans(data)
+    if found is None:
+        raise ImageError("the image is cut: it has no end mark")
+    if found.lacking:
+        raise ImageError("the image is cut: scans of it are missing")
+    if found.simple and not jpeg.ends_grey(raw, width):
+        return
+    if small is not None:  # at a fraction of its size not every change is seen
+        with Image.open(io.BytesIO(data)) as raw:
+            raw.load()
+    with Image.open(io.BytesIO(jpeg.filled(data, found))) as again:
+        if again.tobytes() != raw.tobytes():
+            raise ImageError("the image is cut: its data end before the picture")
+
+
+def _check_lazy(picture: Any) -> None:
+    """A JPEG that Pillow has not read yet is looked at as a file is."""
+    file = getattr(picture, "fp", None)
+    if getattr(picture, "tile", None) and picture.format in ("JPEG", "MPO") and file is not None and file.seekable():
+        at = file.tell()
+        file.seek(0)
+        data = file.read()
+        file.seek(at)
+        decode(data)
+
+
+@contextmanager
+def _said(source: Path | bytes | None) -> Iterator[None]:
+    """Pillow raises nearly anything on a damaged file; what it says holds addresses of objects and paths."""
+    try:
+        yield
+    except (ImageError, InputError):
+        raise
     except FileNotFoundError as error:
         raise ImageError("the image file is missing") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"the image cannot be read ({str(error).replace(str(path), path.name)})") from error
-    return image
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f"the image cannot be read ({error})") from error
+    except Exception as error:
+        what = str(error)
+        if isinstance(source, Path):
+            what = what.replace(str(source), source.name)
+        what = re.sub(r" *<[^>]*>", "", what) or type(error).__name__
+        raise ImageError(f"the image cannot be read ({what})") from error
+
+
+def _bytes(path: Path) -> bytes:
+    with open_binary(path) as file:
+        return file.read()
 
 
 def open_image(record: ImageRecord) -> Image.Image:
+    """The image of `decode_image`."""
+    return decode_image(record).image
+
+
+def decode_image(record: ImageRecord) -> Decoded:
     """The image in RGB, in the file's size, which may be a smaller copy of the image the table tells of.
 
     Raises:
-        ImageError: the file is missing, cut short, no image, or has other proportions than the table says.
+        ImageError: as `decode`; or the image has other proportions than the table says.
     """
-    image = open_rgb(record.path)
+    found = decode(record.path)
+    image = found.image
     width, height = image.size
     if stretched(image.size, (record.width, record.height)):
         raise ImageError(f"the image has {width} x {height} pixels, the table says {record.width} x {record.height}")
-    return image
+    return found
 
 
 def stretched(size: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -90,64 +268,13 @@ def stretched(size: tuple[int, int], other: tuple[int, int]) -> bool:
 
 
 def read_image(record: ImageRecord) -> Tensor:
-    """The pixels of `open_image` -> [3,H,W] uint8. Raises ImageError."""
-    return to_pixels(open_image(record))
+    """The pixels of `open_image` -> [3,H,W] uint8, for a detector (`modes.widened`). Raises ImageError."""
+    return to_pixels(widened(open_image(record)))
 
 
 def to_pixels(image: Image.Image) -> Tensor:
     """-> [3,H,W] uint8"""
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).contiguous()
-
-
-def in_folder(folder: Path, dataset: str) -> list[tuple[str, Path]]:
-    """The image files below `folder`, by name, each with its id: `dataset`/path without suffix.
-
-    Members of tar archives count as files that lie beside the archive; `folder` may be an archive itself.
-
-    Raises:
-        InputError: there is none, two differ in nothing but the suffix, an archive is damaged.
-    """
-    if not folder.is_dir() and not _is_archive(folder):
-        raise InputError(folder, "there is no such folder or tar archive.", "Name the folder that holds the images.")
-    found: dict[str, Path] = {}
-    for name, path in _image_files(folder):
-        image_id = f"{dataset}/{name.with_suffix('').as_posix()}"
-        if image_id in found:
-            one, other = (file.relative_to(folder).as_posix() for file in (found[image_id], path))
-            problem = f"{one} and {other} would have the same id."
-            raise InputError(folder, problem, "Rename one of the two, or move it away.", row=image_id)
-        found[image_id] = path
-    if not found:
-        raise InputError(folder, f"no image ({', '.join(SUFFIXES)}) in it.", "Name the folder that holds the images.")
-    return list(found.items())
-
-
-def _image_files(folder: Path) -> Iterator[tuple[PurePosixPath, Path]]:
-    """Name within `folder` and path of each image; that of a member goes through its archive."""
-    for path in [folder] if _is_archive(folder) else sorted(folder.rglob("*")):
-        if _is_archive(path):
-            inner = PurePosixPath() if path == folder else PurePosixPath(path.relative_to(folder).parent)
-            names = (PurePosixPath(name) for name in sorted(members(path)))
-            yield from ((inner / name, path / name) for name in names if name.suffix.lower() in SUFFIXES)
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
-            yield PurePosixPath(path.relative_to(folder)), path
-
-
-def _is_archive(path: Path) -> bool:
-    return path.suffix == ".tar" and path.is_file()
-
-
-def measured(files: Iterable[tuple[str, Path]], skipped: Skipped) -> list[ImageRecord]:
-    """Records of image files, sizes read from their headers; a file without a readable one goes to `skipped`."""
-    made = []
-    for image_id, path in files:
-        try:
-            with open_binary(path) as file, Image.open(file) as image:
-                made.append(ImageRecord(image_id, path, *image.size, split=""))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            reason = f"the image cannot be read ({str(error).replace(str(path), path.name)})"
-            skipped.add(ImageRecord(image_id, path, 0, 0, ""), path, reason)
-    return made
 
 
 def scale_to(record: ImageRecord, pixels: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlp.archives import open_binary
 from vlp.errors import InputError
-from vlp.images.decode import ImageError, ImageRecord, open_image, records
+from vlp.images.decode import Decoded, ImageError, ImageRecord, decode, from_memory, open_image, records
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 
@@ -52,15 +52,21 @@ class Pictures:
             raise InputError(record.path, f"{error}.", remedy, row=image_id) from error
 
 
-def open_picture(path: str | Path) -> Image:
-    """The image, upright (as its EXIF data say) and in RGB. Raises InputError: missing, or not an image."""
-    from PIL import Image, ImageOps
+def look(source: str | Path | Image | NDArray[Any]) -> Decoded:
+    """A picture that someone hands over: a file, a picture of Pillow's, or an array (`modes.from_array`).
 
+    Raises:
+        InputError: missing, damaged, or no image.
+    """
+    is_file = isinstance(source, str | Path)
     try:
-        with open_binary(Path(path)) as file, Image.open(file) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except FileNotFoundError as error:
-        raise InputError(path, "there is no such image.", "Check the path.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        said = str(error).replace(str(path), Path(path).name)
-        raise InputError(path, f"the image cannot be read ({said}).", "Give a whole JPEG or PNG file.") from error
+        return decode(Path(source)) if is_file else from_memory(source)
+    except ImageError as error:
+        remedy = "Give a whole JPEG or PNG file." if is_file else "Give another, or the image's file."
+        remedy = "Check the path." if isinstance(error.__cause__, FileNotFoundError) else remedy
+        raise InputError(source if is_file else "image", f"{error}.", remedy) from error
+
+
+def open_picture(source: str | Path | Image | NDArray[Any]) -> Image:
+    """The image of `look`: upright and in RGB."""
+    return look(source).image

@@ -21,7 +21,7 @@ class Answer:
     text: str
     image: str
     notes: tuple[str, ...]
-    """What the model did not see: text and concepts beyond its lengths."""
+    """How the image was read; what the model did not see: text and concepts beyond its lengths."""
     found: dict[str, Any]
     picture: Image | None
     remedy: str = ""

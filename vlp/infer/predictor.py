@@ -11,13 +11,14 @@ import torch
 
 from vlp import finite
 from vlp.errors import ConfigError, InputError
-from vlp.images.pictures import open_picture
+from vlp.images.pictures import look, open_picture
 from vlp.infer.answer import Answer
 from vlp.methods import get
 from vlp.models.directory import CONFIG, INPUTS, WEIGHTS, method_of
 from vlp.tasks.base import NO_CHOICE
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 _PARTS = (CONFIG, INPUTS, WEIGHTS, "tokenizer")
@@ -70,7 +71,7 @@ class Predictor:
     @torch.inference_mode()
     def __call__(
         self,
-        image: str | Path | Image | None = None,
+        image: str | Path | Image | NDArray[Any] | None = None,
         text: str = "",
         *,
         regions: str | Path | None = None,
@@ -80,7 +81,8 @@ class Predictor:
         """What the model says of an image and a text.
 
         Args:
-            image: a file, or a PIL image. With `regions` it is only drawn on, and may be left out.
+            image: a file, a PIL image, or an array, H x W or H x W x 1, 3 or 4, of uint8, uint16 or float. With
+                `regions` it is only drawn on, and may be left out.
             text: a sentence or a question; `[MASK]` stands for a word that the model shall fill in.
             regions: of a model that reads regions: a store that has those of `image_id`, in place of its detector.
             top_k: so many words for each mask, and answers.
@@ -90,16 +92,18 @@ class Predictor:
                 in text that is too long for the model, or the model fills no masks; a number that it says is not
                 finite.
         """
-        picture = open_picture(image) if isinstance(image, str | Path) else image
+        seen = look(image) if image is not None else None
+        picture = seen.image if seen is not None else None
         name = image_id or (str(image) if isinstance(image, str | Path) else "image")
         said = self.own.answer(picture, name, text, regions, image_id, top_k)
         for part, value in said.found.items():
             finite.demand(list(_numbers(value)), self.folder, f"what it says ({part})", NO_CHOICE, row=name)
-        return Answer(self.folder, said.text, name, said.notes, said.found, picture, self.own.remedy, said.scale)
+        notes = (*(f"the image: {note}" for note in (seen.notes if seen is not None else ())), *said.notes)
+        return Answer(self.folder, said.text, name, notes, said.found, picture, self.own.remedy, said.scale)
 
-    def batch(self, image: str | Path | Image, text: str) -> Any:
+    def batch(self, image: str | Path | Image | NDArray[Any], text: str) -> Any:
         """The model's input, for those who want its states: `predictor.model.unimodal(predictor.batch(...))`."""
-        return self.own.batch(open_picture(image) if isinstance(image, str | Path) else image, text)
+        return self.own.batch(open_picture(image), text)
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vlp.errors import InputError
 from vlp.files import raise_if_full, sha256
-from vlp.images.decode import ImageError, ImageRecord, Skipped, open_image
+from vlp.images.decode import ImageError, ImageRecord, Skipped, decode_image
 from vlp.progress import Meter
 from vlp.regions.detectors.base import Detector, Found
 from vlp.regions.finished import Finished, path_for
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 BATCH = 16
 CODE = (
     "images/decode.py",
+    "images/heard.py",
+    "images/jpeg.py",
+    "images/modes.py",
     "regions/appearance.py",
     "regions/detector.py",
     "regions/detectors",
@@ -55,6 +59,8 @@ class Extraction:
     """Images where no region has a class: they have no tags."""
     whole_image: list[str] = field(default_factory=list)
     """Of these, images without any region: their one region is the whole image, class -1, score 0."""
+    notes: dict[str, int] = field(default_factory=dict)
+    """What the decoder warned of and decided, and for how many images."""
     images_per_second: float = 0.0
 
 
@@ -100,6 +106,8 @@ def extract(
                 if image.image_id in done:
                     _add(writer, image, done.get(image.image_id), result)
             result.images, result.regions = writer.images, writer.rows
+        kept = (note for image_id, notes in done.notes.items() if image_id in done for note in notes)
+        result.notes = dict(sorted(Counter(kept).items()))
         done.remove()
     return result
 
@@ -124,12 +132,17 @@ def report(
         "splits": by_split(store, {record.image_id: record.split for record in images}, objects),
         "without_detection": result.without_detection,
         "whole_image": result.whole_image,
+        "notes": result.notes,
         "skipped": list(skipped),
     }
 
 
-class _Decoded(Dataset[list[Tensor | str]]):
-    """Batches of prepared images; in the place of an image that cannot be read stands the reason."""
+_Prepared = tuple["Tensor | str", tuple[str, ...]]
+"""An image and what is to be said of it; in the place of an image that cannot be read stands the reason."""
+
+
+class _Decoded(Dataset[list[_Prepared]]):
+    """Batches of prepared images."""
 
     def __init__(self, plan: Sequence[Sequence[ImageRecord]], prepare: Prepare) -> None:
         self._plan, self._prepare = plan, prepare
@@ -137,14 +150,15 @@ class _Decoded(Dataset[list[Tensor | str]]):
     def __len__(self) -> int:
         return len(self._plan)
 
-    def __getitem__(self, at: int) -> list[Tensor | str]:
+    def __getitem__(self, at: int) -> list[_Prepared]:
         return [self._one(image) for image in self._plan[at]]
 
-    def _one(self, image: ImageRecord) -> Tensor | str:
+    def _one(self, image: ImageRecord) -> _Prepared:
         try:
-            return self._prepare(open_image(image))
+            found = decode_image(image)
+            return self._prepare(found.image), found.notes
         except ImageError as bad:
-            return str(bad)
+            return str(bad), ()
 
 
 def _detect(
@@ -158,7 +172,9 @@ def _detect(
     total = sum(map(len, plan))
     note = f"({len(done)} done before)" if len(done) else ""
     with Meter("extract regions", total, "images") as meter:
-        for group, tensors in zip(plan, decoded, strict=True):
+        for group, prepared in zip(plan, decoded, strict=True):
+            tensors = [tensor for tensor, _ in prepared]
+            notes = {image.image_id: said for image, (_, said) in zip(group, prepared, strict=True) if said}
             reasons = {}
             for image, tensor in zip(group, tensors, strict=True):
                 if isinstance(tensor, str):
@@ -167,7 +183,7 @@ def _detect(
             good = [(i, t) for i, t in zip(group, tensors, strict=True) if not isinstance(t, str)]
             sizes = [(image.width, image.height) for image, _ in good]
             found = detector([tensor for _, tensor in good], sizes) if good else []
-            done.add({image.image_id: f for (image, _), f in zip(good, found, strict=True)}, reasons)
+            done.add({image.image_id: f for (image, _), f in zip(good, found, strict=True)}, reasons, notes)
             meter.advance(len(group), note)
         return meter.rate
 

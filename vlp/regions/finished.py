@@ -48,6 +48,8 @@ class Finished(finished.Finished):
         self._places: dict[str, tuple[int, int]] = {}
         self.skipped: dict[str, str] = {}
         """Image -> why it was left out."""
+        self.notes: dict[str, Sequence[str]] = {}
+        """Image -> what is to be said of its pixels."""
 
     def _begin(self) -> None:
         self._append({"key": self._key}, b"")
@@ -58,8 +60,8 @@ class Finished(finished.Finished):
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._places
 
-    def add(self, found: Mapping[str, Found], skipped: Skips) -> None:
-        """Append a batch: regions of its images, reasons for those that were left out.
+    def add(self, found: Mapping[str, Found], skipped: Skips, notes: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Append a batch: regions of its images, reasons for those that were left out, what is to be said of some.
 
         Raises:
             InputError: a feature is not a finite float16 number.
@@ -70,8 +72,10 @@ class Finished(finished.Finished):
             data = b"".join(_bytes(name, getattr(regions, name), image_id, self.path) for name in _TYPES)
             images.append([image_id, len(regions.scores), len(data)])
             parts.append(data)
-        start = self._append({"images": images, "skipped": dict(skipped)}, b"".join(parts))
+        said = {image_id: list(words) for image_id, words in (notes or {}).items()}
+        start = self._append({"images": images, "skipped": dict(skipped), "notes": said}, b"".join(parts))
         self._note(images, skipped, start)
+        self.notes.update(said)
 
     def get(self, image_id: str) -> Found:
         """The regions of a finished image."""
@@ -107,6 +111,7 @@ class Finished(finished.Finished):
                 return 0
             if not first:
                 self._note(header["images"], header["skipped"], start)
+                self.notes.update(header.get("notes", {}))
             first, end = False, after
         return end
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def record(result: Extraction, skipped: Sequence[Mapping[str, str]], shard: tupl
         "images_per_second": round(result.images_per_second, 3),
         "without_detection": result.without_detection,
         "whole_image": result.whole_image,
+        "notes": result.notes,
         "skipped": list(skipped),
     }
 
@@ -121,6 +123,10 @@ def _summed(records: Sequence[Mapping[str, Any]], images: int, regions: int) -> 
     result.resumed = sum(value["resumed"] for value in records)
     result.without_detection = [i for value in records for i in value["without_detection"]]
     result.whole_image = [i for value in records for i in value["whole_image"]]
+    notes: Counter[str] = Counter()
+    for value in records:
+        notes.update(value["notes"])
+    result.notes = dict(sorted(notes.items()))
     return result
 
 

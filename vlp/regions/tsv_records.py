@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlp.errors import InputError
-from vlp.images.decode import ImageRecord, Skipped, in_folder, measured
+from vlp.images.decode import ImageRecord, Skipped
+from vlp.images.folder import in_folder, measured
 from vlp.regions.tsv_lines import REMEDY, raw_lines
 
 _NUMBER = re.compile(r"(\d+)$")

@@ -12,7 +12,6 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from vlp.archives import open_binary
 from vlp.methods.facts import Attention
 from vlp.parts import drawn_by_hash
 from vlp.report import figures
@@ -56,12 +55,11 @@ class Images:
         return row["width"], row["height"]
 
     def _uri(self, image_id: str) -> str | None:
-        from PIL import Image
+        from vlp.images.decode import ImageError, open_rgb
 
         try:
-            with open_binary(self._root / self._rows[image_id]["path"]) as file, Image.open(file) as image:
-                small = image.convert("RGB")
-        except (KeyError, OSError):
+            small = open_rgb(self._root / self._rows[image_id]["path"])
+        except (KeyError, ImageError):
             return None
         small.thumbnail((_SIDE, _SIDE))
         out = io.BytesIO()

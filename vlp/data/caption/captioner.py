@@ -12,6 +12,7 @@ import transformers
 from vlp.config.data import Captioner as Settings
 from vlp.errors import ConfigError, InputError
 from vlp.files import sha256
+from vlp.images.modes import widened
 from vlp.local import UNREADABLE, first_line, on_disk
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Captioner:
     @torch.inference_mode()
     def __call__(self, images: Sequence[Image.Image]) -> list[str]:
         """One text for each RGB image, white space made single; "" where the model says nothing."""
-        inputs = self._inputs(list(images))
+        inputs = self._inputs([widened(image) for image in images])
         ids_BL = self._model.generate(**inputs, **self._rule)
         asked_BL = inputs.get("input_ids")
         if asked_BL is None:

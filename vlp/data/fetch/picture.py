@@ -6,9 +6,10 @@ import hashlib
 import io
 from dataclasses import dataclass
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from vlp.data.fetch.client import Status
+from vlp.images.decode import ImageError, TooLargeError, decode, header
 
 SMALLEST = 32
 """Pixels of the shorter side: below it stand counters and blanks."""
@@ -39,26 +40,20 @@ def check(body: bytes, side: int) -> Picture:
     """
     digest, size = hashlib.sha256(body).hexdigest(), len(body)
     try:
-        with Image.open(io.BytesIO(body), formats=_FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                return Picture(Status.TOO_LARGE, f"{image.width} x {image.height} pixels", digest, size)
-            if min(image.size) < SMALLEST:
-                return Picture(Status.TOO_SMALL, f"{image.width} x {image.height} pixels", digest, size)
-            image.load()
-            turned = image.getexif().get(0x0112, 1) != 1
-            if image.format == "JPEG" and image.mode == "RGB" and max(image.size) <= side and not turned:
-                return Picture(Status.OK, "", digest, size, *image.size, body)
-            whole = ImageOps.exif_transpose(image)
-            if whole.mode in ("RGBA", "LA", "PA", "P"):
-                # on white, as a page shows it
-                whole = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole.convert("RGBA"))
-            whole = whole.convert("RGB")
-            whole.thumbnail((side, side), Image.Resampling.LANCZOS)
-            out = io.BytesIO()
-            whole.save(out, "JPEG", quality=QUALITY)
-            return Picture(Status.OK, "", digest, size, *whole.size, out.getvalue())
-    except Image.DecompressionBombError as error:
+        width, height = header(body, _FORMATS).size
+        if width * height > MOST_PIXELS:
+            return Picture(Status.TOO_LARGE, f"{width} x {height} pixels", digest, size)
+        if min(width, height) < SMALLEST:
+            return Picture(Status.TOO_SMALL, f"{width} x {height} pixels", digest, size)
+        found = decode(body, _FORMATS)
+        whole = found.image
+        if found.format == "JPEG" and found.mode == "RGB" and max(whole.size) <= side and not found.turned:
+            return Picture(Status.OK, "", digest, size, *whole.size, body)
+        whole.thumbnail((side, side), Image.Resampling.LANCZOS)
+        out = io.BytesIO()
+        whole.save(out, "JPEG", quality=QUALITY)
+        return Picture(Status.OK, "", digest, size, *whole.size, out.getvalue())
+    except TooLargeError as error:
         return Picture(Status.TOO_LARGE, str(error), digest, size)
-    except Exception as error:  # Pillow raises nearly anything on damaged bytes
-        what = str(error).split(" <")[0] or type(error).__name__
-        return Picture(Status.NOT_AN_IMAGE, what[:200], digest, size)
+    except ImageError as error:
+        return Picture(Status.NOT_AN_IMAGE, str(error)[:200], digest, size)

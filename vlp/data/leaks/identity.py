@@ -17,6 +17,7 @@ from vlp.data.leaks.phash import WORDS, Hashes, hash_file
 from vlp.data.tables import read_table
 from vlp.errors import InputError
 from vlp.files import atomic
+from vlp.images.decode import ImageError
 
 IDS = ("coco_id", "flickr_id", "vg_id")
 IDENTITY = pa.schema(
@@ -117,8 +118,8 @@ def _hash(
             return None, "exempt"
         try:
             words = hash_file(root / row["path"])
-        except Exception as error:  # Pillow raises nearly anything on a damaged file
-            return None, f"unreadable: {type(error).__name__}"
+        except ImageError as error:
+            return None, f"unreadable: {error}"
         return (None, "flat") if words is None else (words.astype(">u8").tobytes(), "hashed")
 
     hashes, states = [], []
@@ -135,7 +136,7 @@ def _hash(
 def _count(found: Hashed, table: pa.Table) -> None:
     for image_id, state in zip(table["image_id"].to_pylist(), table["state"].to_pylist(), strict=True):
         if state.startswith("unreadable"):
-            found.unreadable.append(f"{image_id} ({state.split(': ')[1]})")
+            found.unreadable.append(f"{image_id} ({state.partition(': ')[2]})")
         else:
             setattr(found, state, getattr(found, state) + 1)
 

@@ -63,15 +63,10 @@ def phash(image: Any) -> NDArray[np.uint64] | None:
 
 
 def hash_file(path: Path) -> NDArray[np.uint64] | None:
-    """[WORDS] of an image file or a member of an archive; None: flat. Raises OSError: it cannot be read."""
-    from PIL import Image
+    """[WORDS] of an image file or a member of an archive; None: flat. Raises ImageError: it cannot be read."""
+    from vlp.images.decode import decode
 
-    from vlp.archives import open_binary
-
-    with open_binary(path) as file, Image.open(file) as image:
-        # a JPEG is decoded at a fraction of its size, many times as fast
-        image.draft("L", (4 * SIZE, 4 * SIZE))
-        return phash(image)
+    return phash(decode(path, small=(4 * SIZE, 4 * SIZE)).image)
 
 
 def distance(a: Hashes, b: Hashes) -> NDArray[np.int64]:

@@ -128,6 +128,11 @@ class _Lost:
         self.reasons[image_id] = f"its image was skipped ({bad.reason})" if bad.stops else bad.reason
         self.captions(image_id, source, bad, self.reasons[image_id])
 
+    def noted(self, source: Entry, notes: Sequence[str]) -> None:
+        """What was decided on the pixels of an image that is kept."""
+        for note in notes:
+            self._report.change("images", source.file, f"image {note}")
+
     def captions(self, image_id: str, source: Entry | Image, bad: BadRecord, reason: str) -> None:
         self._report.skip("images", source.file, source.row, bad)
         for caption in source.captions:
@@ -224,7 +229,10 @@ def _divide(located: dict[str, list[Located]], place: Place, lost: _Lost, sizes:
             else:
                 relative = (path.relative_to(place.base) if path.is_relative_to(place.base) else path).as_posix()
                 captions = tuple(entry.captions)
-                images.append(Image(image_id, relative, *size, split, captions, entry.file, entry.row, entry.origin))
+                images.append(
+                    Image(image_id, relative, *size.size, split, captions, entry.file, entry.row, entry.origin)
+                )
+                lost.noted(entry, size.notes)
     if extra:
         if len(found["train"]) <= extra:
             left = f"{extra} of {len(found['train'])} train images; none would be left to train on"

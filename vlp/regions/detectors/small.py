@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vlp.images.decode import to_float, to_pixels
+from vlp.images.modes import widened
 from vlp.regions import detector as trained
 from vlp.regions.detectors.base import Found, without_attributes
 
@@ -31,7 +32,7 @@ class Small:
 
     def prepare(self, image: Image.Image) -> Tensor:
         """-> [3,H,W] float32 in [0,1]"""
-        return to_float(to_pixels(image))
+        return to_float(to_pixels(widened(image)))
 
     def __call__(self, images: list[Tensor], sizes: list[tuple[int, int]]) -> list[Found]:
         """A class only for regions that reach the score threshold; the whole image, class -1, score 0, where nothing

@@ -23,6 +23,7 @@ from vlp.config.regions import Selection
 from vlp.errors import InputError
 from vlp.files import read_json, sha256
 from vlp.images.decode import to_float, to_pixels
+from vlp.images.modes import widened
 from vlp.regions.detectors.base import Found, names_or_numbers, without_attributes
 from vlp.regions.detectors.selection import select
 
@@ -48,7 +49,7 @@ class Prepare:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """-> [3,H,W] float32"""
-        return self._transform.resize(self._transform.normalize(to_float(to_pixels(image))))[0]
+        return self._transform.resize(self._transform.normalize(to_float(to_pixels(widened(image)))))[0]
 
 
 class Torchvision:

@@ -16,6 +16,7 @@ from torchvision.ops import box_convert
 from vlp.config.regions import Selection
 from vlp.errors import InputError
 from vlp.files import sha256
+from vlp.images.modes import widened
 from vlp.local import UNREADABLE, first_line, on_disk
 from vlp.regions.detectors.base import Found, without_attributes
 from vlp.regions.detectors.selection import select
@@ -37,7 +38,7 @@ class Prepare:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """-> [3,H,W] float32"""
-        return self._processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return self._processor(images=widened(image), return_tensors="pt")["pixel_values"][0]
 
 
 class Transformers:

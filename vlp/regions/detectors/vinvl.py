@@ -70,7 +70,7 @@ class VinVL:
     @staticmethod  # so that a worker process gets no copy of the network
     def prepare(image: Image.Image) -> Tensor:
         """-> [3,h,w] float32: resized (bilinear), BGR in 0-255 minus the mean of each channel."""
-        resized = image.convert("RGB").resize(resized_to(*image.size), Image.Resampling.BILINEAR)
+        resized = image.resize(resized_to(*image.size), Image.Resampling.BILINEAR)
         pixels_HW3 = np.asarray(resized, np.float32)[:, :, ::-1] - np.array(MEAN_BGR, np.float32)
         return torch.from_numpy(np.ascontiguousarray(pixels_HW3.transpose(2, 0, 1)))
 
