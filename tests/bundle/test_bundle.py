@@ -1,6 +1,7 @@
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -193,3 +194,17 @@ def test_an_experiment_that_has_changed_or_is_not_finished_is_not_packed(finishe
         pack.pack(finished, tmp_path / "b.tar")
     hidden.rename(page)
     assert not (tmp_path / "b.tar").exists()
+
+
+@pytest.mark.parametrize("said", [{}, {"vqa": "another"}])
+def test_a_bundle_of_another_evaluator_is_told(bundle: Path, tmp_path: Path, said: dict[str, str]) -> None:
+    """One that was packed before evaluators were named has none."""
+    place = tmp_path / "unpacked"
+    known = verify.unpack(bundle, place)
+    files = {p.relative_to(place).as_posix(): p for p in place.rglob("*") if p.is_file()}
+    files = {name: p for name, p in files.items() if name not in (contents.MANIFEST, contents.DIGEST)}
+    old = tmp_path / "old.tar"
+    pack.write(old, pack.text(replace(known, evaluators=said)), files)
+    (line,) = verify.verify(old).wrong["evaluators"]
+    assert line.startswith("vqa: its numbers were made by '") and (said.get("vqa") or "an earlier version") in line
+    assert "newest" not in line and "rows of this task differ for that reason" in line

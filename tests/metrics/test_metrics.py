@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vlp.data.answers import normalise_answer
 from vlp.metrics import bootstrap, entailment, grounding, retrieval, vqa
 
 
@@ -139,7 +140,16 @@ def test_recalls_equal_a_plain_loop(seed: int, images: int, captions: int) -> No
         ("red", ["red"] + ["blue"] * 9, 0.3),  # (9 x 1/3 + 0) / 10
         ("two", ["2"] * 3 + ["3"] * 7, 0.9),
         ("a sky-blue", ["sky-blue"] * 10, 0.0),  # annotators who agree are compared as written
+        ("sky-blue", ["sky-blue"] * 10, 1.0),
+        ("Sky-blue", ["sky-blue"] * 10, 0.0),
+        ("sky-blue\n", [" sky-blue\t"] * 10, 1.0),
         ("a sky-blue", ["sky-blue"] * 9 + ["red"], 1.0),
+        ("none", ["none"] * 7 + ["1"] * 3, 1.0),  # both become 0
+        ("0", ["none"] * 7 + ["1"] * 3, 1.0),
+        ("0", ["none"] * 10, 0.0),
+        ("none", ["none"] * 10, 1.0),
+        ("the dog", ["A dog!"] * 2 + ["cat"] * 8, 0.6),
+        ("1,000", ["1000"] * 5 + ["one thousand"] * 5, 1.0),
     ],
 )
 def test_accuracy_of_hand_worked_cases(answer: str, references: list[str], wanted: float) -> None:
@@ -151,6 +161,23 @@ def test_accuracy_equals_the_mean_over_the_subsets_of_nine(matches: int) -> None
     references = ["yes"] * matches + ["no"] * (10 - matches)
     subsets = [references[:i] + references[i + 1 :] for i in range(10)]
     assert vqa.accuracy("yes", references) == pytest.approx(np.mean([min(1, s.count("yes") / 3) for s in subsets]))
+
+
+WORDS = st.sampled_from(
+    ["none", "0", "a dog", "the dog", "dog", "t-shirt", "t shirt", "Yes", "yes", "two", "2", "dont"]
+)
+
+
+@given(WORDS, st.lists(WORDS, min_size=10, max_size=10))
+def test_accuracy_equals_the_public_evaluation(answer: str, references: list[str]) -> None:
+    """Written again as the evaluation goes: annotator by annotator, against the nine others."""
+    if any(reference != references[0] for reference in references):
+        answer, references = normalise_answer(answer), [normalise_answer(r) for r in references]
+    each = []
+    for left_out in range(10):
+        others = [r for n, r in enumerate(references) if n != left_out]
+        each.append(min(1.0, sum(r == answer for r in others) / 3))
+    assert vqa.accuracy(answer, references) == pytest.approx(sum(each) / 10)
 
 
 def test_accuracies_by_type_and_most_frequent() -> None:

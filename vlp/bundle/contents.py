@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Manifest:
     """Every other file of the bundle."""
     left_out: Mapping[str, Entry]
     """Files of the experiment that are not in the bundle, as they were."""
+    evaluators: Mapping[str, str] = field(default_factory=dict)
+    """Task -> the public evaluation that its numbers follow, where versions of it differ."""
 
     def json(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self)}

@@ -15,6 +15,7 @@ from vlp.bundle.contents import DIGEST, MANIFEST, PUBLISHED, STORE, Manifest
 from vlp.config import Experiment
 from vlp.errors import InputError
 from vlp.files import atomic, write_json
+from vlp.metrics.evaluation import evaluators
 from vlp.regions.store import RegionStore
 from vlp.report.statistics import region_counts
 from vlp.tracking import lineage
@@ -44,6 +45,7 @@ def pack(experiment: Experiment, out: Path) -> Manifest:
             regions={} if experiment.region_store is None else region_counts(RegionStore(experiment.region_store)),
             packed=contents.entries(files),
             left_out=contents.entries(contents.left_out(experiment)),
+            evaluators=evaluators(experiment.tasks_set),
         )
         wrong = next(contents.unlike(known, steps), None)
         if wrong:

@@ -13,6 +13,7 @@ from vlp.config import Experiment
 from vlp.data.tables import SCHEMAS, read_table, rows
 from vlp.errors import InputError
 from vlp.files import read_json
+from vlp.metrics.evaluation import evaluators as measured_by
 from vlp.regions.store import RegionStore
 from vlp.report import collect, results
 from vlp.report import costs as spent
@@ -31,6 +32,17 @@ def recorded_digests(experiment: Experiment, known: Manifest) -> Found:
     steps = lineage.steps(experiment.folder)
     count = sum(known.digest(file.path) is not None for step in steps for file in (*step.inputs, *step.outputs))
     return count, list(contents.unlike(known, steps))
+
+
+def evaluators(experiment: Experiment, known: Manifest) -> Found:
+    """The public evaluations that the numbers follow, where their versions differ."""
+    here = measured_by(experiment.tasks_set)
+    said = {task: known.evaluators.get(task, "an earlier version, which the bundle does not name") for task in here}
+    return len(here), [
+        f"{task}: its numbers were made by {said[task]!r}, here by {now!r}: rows of this task differ for that reason"
+        for task, now in here.items()
+        if said[task] != now
+    ]
 
 
 def published_numbers(experiment: Experiment, known: Manifest) -> Found:
@@ -137,6 +149,7 @@ def report_tables(experiment: Experiment, known: Manifest) -> Found:
 
 CHECKS: dict[str, Callable[[Experiment, Manifest], Found]] = {
     "digests in the journals": recorded_digests,
+    "evaluators": evaluators,
     "published numbers": published_numbers,
     "tables/summary.json": table_counts,
     "regions/quality.json": detector_quality,

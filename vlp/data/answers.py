@@ -30,6 +30,11 @@ _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _PERIOD = re.compile(r"\.(?!\d)")
 
 
+def trim(text: str) -> str:
+    """On one line, without spaces around it."""
+    return text.replace("\n", " ").replace("\t", " ").strip()
+
+
 def strip_punctuation(text: str) -> str:
     """Marks beside a space vanish, others become a space; all vanish where a number holds a comma (1,000).
 
@@ -45,6 +50,6 @@ def strip_punctuation(text: str) -> str:
 
 def normalise_answer(text: str) -> str:
     """An answer as the evaluation compares it: lower case, digits for number words, no articles, no stray marks."""
-    words = strip_punctuation(text.replace("\n", " ").replace("\t", " ").strip()).lower().split()
+    words = strip_punctuation(trim(text)).lower().split()
     words = [NUMBERS.get(word, word) for word in words]
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)

@@ -6,7 +6,9 @@ Shares are in percent, as the papers print them. Each task's module says how.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from vlp.config.tasks import facts, known
@@ -71,4 +73,14 @@ def evaluate(task: str, path: str | Path, tables: str | Path, regions: RegionSto
         regions: for grounding, the store the model chose from: gives the box prior and the merged rule's chance.
     """
     told = Evaluated(Path(path), read_predictions(path, task), Path(tables), regions)
-    return list(importlib.import_module(facts(task).metrics or f"vlp.metrics.{task}").measures(told))
+    return list(_measuring(task).measures(told))
+
+
+def evaluators(tasks: Iterable[str]) -> dict[str, str]:
+    """Task -> the public evaluation that is followed (`EVALUATOR` of its module), where there are several versions."""
+    found = {task: getattr(_measuring(task), "EVALUATOR", None) for task in tasks}
+    return {task: said for task, said in found.items() if said is not None}
+
+
+def _measuring(task: str) -> ModuleType:
+    return importlib.import_module(facts(task).metrics or f"vlp.metrics.{task}")

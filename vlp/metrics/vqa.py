@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlp.data.answers import normalise_answer, strip_punctuation
+from vlp.data.answers import normalise_answer, trim
 from vlp.data.tables import read_table
 from vlp.errors import InputError
 from vlp.metrics.measure import Evaluated, Measure, mean
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+EVALUATOR = "VQA, answer and annotators' answers normalised alike where these differ"
+"""Stands in bundles: earlier versions normalised the answer always, and of the annotators' only the punctuation."""
+
+
 def accuracy(answer: str, references: Sequence[str]) -> float:
     """min(1, matches / 3), averaged over the subsets that leave one annotator out; in [0, 1].
 
-    As in the public evaluation the answer is normalised whole, while the annotators' answers, which were published in
-    normal form, only lose their punctuation, and only where they are not all equal.
+    As in the newest public evaluation, answer and annotators' answers are normalised alike where the annotators differ;
+    where they all agree, all stay as they are, but for tabs and line ends.
     """
-    given = normalise_answer(answer)
-    known = list(references)
+    given, known = trim(answer), [trim(reference) for reference in references]
     if len(set(known)) > 1:
-        known = [strip_punctuation(reference) for reference in known]
+        given, known = normalise_answer(given), [normalise_answer(reference) for reference in known]
     matches = sum(reference == given for reference in known)
     # Leaving out an annotator who agrees takes one match away.
     without = min(1.0, (matches - 1) / 3) if matches else 0.0
