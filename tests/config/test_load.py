@@ -52,6 +52,70 @@ def test_merged_attention_has_neither_unimodal_layers_nor_vsc() -> None:
     assert load(CONFIGS / "demo.yaml", fits).pretraining.stage1 is None
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (
+            ["launch.pretraining.tasks_per_node=3"],
+            "pretraining.stage1: batch_size 64 is not a multiple of 3 ranks x 1 accumulation; see launch.pretraining",
+        ),
+        (
+            ["launch.finetuning={executor: local, tasks_per_node: 5}"],
+            "tasks.retrieval.optimisation: batch_size 64 is not a multiple of 5 ranks x 1 accumulation; see "
+            "launch.finetuning",
+        ),
+        (
+            ["tasks.grounding.optimisation.accumulation=3"],
+            "tasks.grounding.optimisation: batch_size 64 is not a multiple of 1 ranks x 3 accumulation",
+        ),
+        (
+            ["pretraining.stage2.negative_group=64"],
+            "pretraining.stage2: negative_group: 64 does not divide the micro-batch of 32 (64 / 2 ranks / 1 accumu",
+        ),
+        (["pretraining.stage2.contrast_group=48"], "contrast_group: 48 does not divide batch_size 64"),
+        (["pretraining.stage2.zero_stage=3", "pretraining.stage2.spike_factor=3"], "spike_factor: DeepSpeed"),
+        (["tasks.vqa.optimisation.embedding_cache=true"], "tasks.vqa.optimisation.embedding_cache: is for vsc"),
+        (
+            ["pretraining.stage1.embedding_cache=true", "pretraining.stage1.losses=[mcr_visual]"],
+            "pretraining.stage1.embedding_cache: is for vsc",
+        ),
+        (
+            ["pretraining.stage1.precision=fp16"],
+            "pretraining.stage1: precision: fp16 needs GPUs, and gpus_per_node is 0",
+        ),
+        (["launch.pretraining.executor=inline"], "launch.pretraining: executor: inline runs one task"),
+        (["launch.pretraining.nodes=2"], "launch.pretraining: nodes: executor local has one node"),
+        (["launch.pretraining.gpus_per_node=1"], "launch.pretraining: gpus_per_node: 1 GPUs for 2 tasks"),
+        (["launch.prediction={executor: slurm, nodes: 2}"], "launch: prediction: is work of one process"),
+        (["launch.prediction={executor: slurm, minutes: 2}"], "launch.prediction: signal_delay_seconds: 120 of 120"),
+        (["launch.prediction.memory_gb=0"], "launch.prediction.memory_gb: Input should be greater than or equal to 1"),
+    ],
+)
+def test_what_config_and_launch_decide_together_is_told_when_the_config_is_read(
+    overrides: list[str], told: str
+) -> None:
+    """Not in a job, for fine-tuning after days of pre-training."""
+    with pytest.raises(ConfigError) as raised:
+        load(CONFIGS / "demo.yaml", overrides)
+    assert told in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["launch.pretraining.tasks_per_node=4", "launch.finetuning={executor: local, tasks_per_node: 4}"],
+        ["launch.pretraining={executor: slurm, nodes: 2, tasks_per_node: 8, gpus_per_node: 8}"],
+        ["pretraining.stage2={contrast_group: 16, negative_group: 16, embedding_cache: true, accumulation: 2}"],
+        # What is not trained here may be of any shape.
+        ["launch.pretraining.tasks_per_node=3", "start_from=models/stage2"],
+        ["launch.pretraining.tasks_per_node=3", "reuse={stages: {stage1: a, stage2: b}}"],
+        ["tasks.vqa={variants: [], optimisation: {batch_size: 7, accumulation: 2}}"],
+    ],
+)
+def test_what_fits_together_is_taken(overrides: list[str]) -> None:
+    load(CONFIGS / "demo.yaml", overrides)
+
+
 def test_extends_itself(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="extends itself"):
         load(write(tmp_path / "a.yaml", "extends: a.yaml"))

@@ -161,6 +161,13 @@ class Experiment(Part):
         found = {facts.name: getattr(self.pretraining, facts.name) for facts in self.stage_facts}
         return {name: stage for name, stage in found.items() if stage is not None}
 
+    @property
+    def trained_stages(self) -> dict[str, Any]:
+        """Those that this experiment trains itself."""
+        if self.start_from is not None:
+            return {}
+        return {name: stage for name, stage in self.stages.items() if self.reuse.of(name) is None}
+
     def stage(self, name: str) -> StageFacts:
         return next(facts for facts in self.stage_facts if facts.name == name)
 
@@ -197,10 +204,25 @@ class Experiment(Part):
                 "or --set data.root=DIR)"
             )
         self._tasks_have_data()
+        self._launch_can()
         lacking = [name for name in self.reuse.stages if name not in (f.name for f in self.stage_facts)]
         if lacking:
             raise ValueError(f"reuse.stages: {lacking[0]!r} is no stage of {self.model.method}")
         return self
+
+    def _launch_can(self) -> None:
+        """Everything that is trained here can be trained as `launch` says: told before anything has run."""
+        trained = {f"pretraining.{name}": ("pretraining", stage) for name, stage in self.trained_stages.items()}
+        trained |= {
+            f"tasks.{name}.optimisation": ("finetuning", task.optimisation)
+            for name, task in self.tasks_set.items()
+            if task.variants
+        }
+        for where, (part, settings) in trained.items():
+            try:
+                getattr(self.launch, part).can_train(settings)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}; see launch.{part}") from error
 
     def _tasks_have_data(self) -> None:
         sets = self.data.each()

@@ -19,6 +19,13 @@ class Samples(Part):
     """Global: over all ranks and accumulation steps."""
     accumulation: int = Field(default=1, ge=1, json_schema_extra=stated("released"))
 
+    def shared_by(self, ranks: int) -> None:
+        """Raises ValueError: so many ranks cannot share a batch. A method's own training may want more of them."""
+        if self.batch_size % (ranks * self.accumulation):
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of {ranks} ranks x {self.accumulation} accumulation"
+            )
+
 
 class Schedule(Part):
     """The learning rate over the steps."""
@@ -127,6 +134,15 @@ class Contrast(Samples):
     negative_group: int | None = Field(default=None, ge=1, json_schema_extra=stated("paper 3.3.3"))
     """Hard negatives of a pair are drawn from its group: so many consecutive places of the global batch, so that
     another number of ranks or accumulation steps draws the same. None: from its micro-batch on its rank."""
+
+    def shared_by(self, ranks: int) -> None:
+        super().shared_by(ranks)
+        micro = self.batch_size // (ranks * self.accumulation)
+        if self.negative_group is not None and micro % self.negative_group:
+            raise ValueError(
+                f"negative_group: {self.negative_group} does not divide the micro-batch of {micro} "
+                f"({self.batch_size} / {ranks} ranks / {self.accumulation} accumulation)"
+            )
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Self:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp.config.launch import Resources
-from vlp.errors import ConfigError, VlpError
+from vlp.errors import ConfigError
 from vlp.launch import fence, record
 from vlp.launch.on_slurm import OnSlurm
 from vlp.launch.record import Record
@@ -113,8 +113,6 @@ class _Debug(Launch):
     """submitit's debug executor: one task in this process; an error opens the debugger."""
 
     def run(self) -> Any:
-        if self.tasks != 1:
-            raise VlpError("launch: the executor `debug` runs one task, in this process.")
         try:
             _, job = self.submit(last := self._start(), self.task(last, None, None))
             return job.results()[0]
@@ -135,8 +133,6 @@ def _scheduler(resources: Resources) -> type[Launch]:
 def _inline(function: Callable[..., Any], kwargs: dict[str, Any], resources: Resources, folder: Path) -> Any:
     from vlp.launch.group import leave_process_group
 
-    if resources.nodes * resources.tasks_per_node != 1:
-        raise VlpError("launch: the executor `inline` runs one task; use `local` for several on this host.")
     folder.mkdir(parents=True, exist_ok=True)
     rank = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     rank |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}  # not used, but DeepSpeed asks for them

@@ -13,15 +13,12 @@ from vlp.training.contrast import Contrasting
 
 def check(layout: Layout, o: Plan, module: nn.Module) -> None:
     """Raises VlpError, ConfigError: the batch can not be shared so, or the step module has what would be lost."""
-    if o.batch_size % layout.parts:
-        ranks = f"{layout.world} ranks x {layout.accumulation} accumulation"
-        raise VlpError(f"batch_size {o.batch_size} is not a multiple of {ranks}")
+    try:
+        o.shared_by(layout.world)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     _nothing_is_lost(o, module)
-    if not isinstance(o, Contrast):
-        return
-    if o.negative_group is not None and layout.micro % o.negative_group:
-        raise ConfigError(f"negative_group: {o.negative_group} does not divide the micro-batch of {layout.micro}")
-    if o.embedding_cache and not (isinstance(module, Contrasting) and module.contrasts):
+    if isinstance(o, Contrast) and o.embedding_cache and not (isinstance(module, Contrasting) and module.contrasts):
         raise ConfigError("embedding_cache: no loss contrasts texts with images here; leave it out")
 
 

@@ -25,12 +25,12 @@ SWITCHES = [pytest.param(row, s, id=f"{row.point}-{s.key}") for row in ROWS for 
 
 
 def base_size() -> dict[str, Any]:
-    """The demo with the model's and the lengths' defaults and the batch size of the paper."""
+    """The demo with the model's and the lengths' defaults and the batch size of the paper, on GPUs."""
     value = read(ROOT / "configs" / "demo.yaml")
     plain = {k: v for k, v in value.items() if k not in ("model", "lengths", "sources")}
     batch = {"batch_size": 1024}
     stages = {"pretraining": {"stage1": batch, "stage2": batch}, "tasks": {"retrieval": {"optimisation": batch}}}
-    return merge(plain, {"regions": {"tsv": "."}, **stages})
+    return merge(plain, {"regions": {"tsv": "."}, "launch": {"pretraining": {"gpus_per_node": 2}}, **stages})
 
 
 @cache

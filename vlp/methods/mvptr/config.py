@@ -179,6 +179,12 @@ class Experiment(WithRegions, WithPhrases):
             self._merged_fits()
         if m.grounding_layer > m.multimodal_layers:
             raise ValueError("model.grounding_layer: more than model.multimodal_layers")
+        for name, stage in self.stages.items():
+            if stage.embedding_cache and ("vsc" not in stage.losses or m.fusion == "merged"):
+                raise ValueError(f"pretraining.{name}.embedding_cache: is for vsc, which is none of its losses")
+        for name, task in self.tasks_set.items():
+            if task.optimisation.embedding_cache and (name != "retrieval" or m.fusion == "merged"):
+                raise ValueError(f"tasks.{name}.optimisation.embedding_cache: is for vsc, which is none of its losses")
         return self
 
     def _merged_fits(self) -> None:
