@@ -58,7 +58,7 @@ def experiment(
 ) -> Experiment:
     """An experiment of all sets, or of one, whose keys `changed` replaces; `data`: keys beside the sets."""
     sets = SETS if only is None else {only: SETS[only] | dict(changed or {})}
-    part = {"name": only or "toy", "root": str(base), "sets": sets, **data}
+    part = {"name": only or "toy", "root": str(base), "sets": sets, "max_lost": 1, **data}
     value = {"name": "several", "results": str(base.parent / "results"), "data": part, "pretraining": PRETRAINING}
     return build({**value, "regions": {"source": "vinvl_tsv", "tsv": "unused"}}, "test")
 

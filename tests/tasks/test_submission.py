@@ -58,7 +58,7 @@ def experiment(root: Path, split: str = "test") -> Experiment:
         | {"captions": info, "questions": questions},
     }
     base = making.experiment(vqa={"dataset": None}).model_dump(mode="json", exclude={"sources"})
-    base["data"] = {"name": "t", "root": str(root), "sets": sets}
+    base["data"] = {"name": "t", "root": str(root), "sets": sets, "max_lost": 0.25}
     base["tasks"]["vqa"]["dataset"] = "server"
     return build(base, "server")
 

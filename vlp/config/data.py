@@ -147,6 +147,9 @@ class Data(DataSet):
     exclusion: Exclusion = Exclusion()
     on_bad_record: Literal["skip", "stop"] = "skip"
     """A bad record is skipped, counted and reported, or ends the command."""
+    max_lost: float = Field(default=0.2, ge=0, le=1, json_schema_extra=stated("ours"))
+    """Share of its records that a table or a split of one may lose as bad, and of its objects an image file of regions
+    (`regions.tsv`); more, or a split that is left with none, ends the command. 1: anything goes."""
 
     @model_validator(mode="after")
     def _is_one_or_several(self) -> Self:

@@ -32,6 +32,7 @@ from vlp.data.readers import (
 from vlp.data.readers.common import Report
 from vlp.data.readers.images import Entry, Images, add_texts, choose
 from vlp.data.readers.job import Job
+from vlp.data.readers.losses import check, check_images
 from vlp.data.readers.source import TEXT_KEYS, Files, Place, places
 from vlp.data.tables import SCHEMAS, SPLITS, to_table, write_arrow
 from vlp.errors import ConfigError, InputError
@@ -82,7 +83,8 @@ def read_experiment(experiment: Experiment, out: str | Path, progress: bool = Fa
     Nothing is written before all has been read, and `summary.json` is written last.
 
     Raises:
-        InputError: a file is missing or damaged, no image is left, or a bad record where the config says to stop.
+        InputError: a file is missing or damaged, no image is left, more than `data.max_lost` of a table or split is
+            bad, or a bad record where the config says to stop.
         ConfigError: a format that cannot fill the table, a role without a path, a missing image folder.
     """
     data, root, out = experiment.data, experiment.data_root, Path(out)
@@ -92,7 +94,9 @@ def read_experiment(experiment: Experiment, out: str | Path, progress: bool = Fa
     parts: dict[str, list[Any]] = {name: [] for name in SCHEMAS}
     offered: Counter[tuple[str, str]] = Counter()
     for place, files in _present(experiment, report):
-        for name, table in _read(place, files, report, progress, offered).items():
+        read = _read(place, files, report, progress, offered)
+        check(place, files, read, report, data.max_lost)
+        for name, table in read.items():
             parts[name].append(table)
     tables = {name: pa.concat_tables(found) for name, found in parts.items()}
     summary = {"name": data.name, "counts": {name: _per_split(table) for name, table in tables.items()}}
@@ -117,7 +121,7 @@ def _read(
         more = _texts(files["texts"])
         offered[place.name, mark_of(files["texts"].source.format, "texts")] += sum(len(e.captions) for e in more)
         add_texts(entries, more, report)
-    images = choose(entries, place, report, progress)
+    images = choose(entries, place, _paths(files["captions"]), report, progress)
     del entries
     found = {name: to_table(name, ()) for name in SCHEMAS}
     found["images"] = to_table("images", map(_image, images))
@@ -135,6 +139,10 @@ def _texts(files: Files) -> list[Entry]:
     return read(files)
 
 
+def _paths(files: Files) -> list[Path]:
+    return [path for role in files.source.files for _, path in files.of(role)]
+
+
 def read_images(experiment: Experiment, name: str, progress: bool = False) -> tuple[pa.Table, dict[str, Any]]:
     """The rows of the table `images` that data set `name` gives, before its texts are there; and what was skipped.
 
@@ -144,8 +152,11 @@ def read_images(experiment: Experiment, name: str, progress: bool = False) -> tu
     report = Report(experiment.data_root, stop=experiment.data.on_bad_record == "stop")
     for place, files in _checked(experiment, report):
         if place.name == name:
-            images = choose(_texts(files["captions"]), place, report, progress)
-            return to_table("images", map(_image, images)), report.summary()
+            source = files["captions"]
+            images = choose(_texts(source), place, _paths(source), report, progress)
+            table = to_table("images", map(_image, images))
+            check_images(place, source, table, report, experiment.data.max_lost)
+            return table, report.summary()
     raise ConfigError(f"{name}: the experiment has no such data set; it has {', '.join(experiment.data.each())}")
 
 
@@ -259,6 +270,7 @@ def _captions(images: Images, report: Report) -> Iterator[dict[str, Any]]:
         sound = 0
         for index, caption in enumerate(image.captions):
             with report.record("captions", image.file, caption.row):
+                report.split, report.used = image.split, True
                 if not isinstance(caption.text, str):
                     raise caption.text
                 sound += 1

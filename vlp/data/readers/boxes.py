@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vlp.data.readers.common import BadRecord, field
+from vlp.data.readers.common import CLIPPED, BadRecord, field
 from vlp.data.readers.images import Image
 
 MIN_SIDE = 1.0
@@ -15,7 +15,6 @@ _ROUNDING = 0.01
 _ASPECT = 0.02
 
 SCALED = "box scaled to the size of the image file"
-CLIPPED = "box clipped to the image"
 
 
 def fit(
@@ -58,3 +57,10 @@ def coco_box(record: Any) -> list[float]:
         raise BadRecord("not a box", f"{numbers}")
     x, y, width, height = map(float, numbers)
     return [x, y, x + width, y + height]
+
+
+def maybe_corners(box: Sequence[float], image: Image, annotated: tuple[float, float] | None) -> bool:
+    """Whether the x, y, width, height that became this xyxy `box` might be the two corners of a box."""
+    width, height = annotated or (image.width, image.height)
+    x, y, right, bottom = box
+    return x < right - x <= width + 1 and y < bottom - y <= height + 1

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vlp.data.readers.boxes import coco_box, fit
 from vlp.data.readers.common import BadRecord, LeftOut, field, list_in, read_object, text_of
 from vlp.data.readers.images import Image
 from vlp.data.readers.job import Job
@@ -34,7 +32,7 @@ class Instances:
 
     def image(self, number: int, job: Job) -> Image:
         """Found by the file name, so that it works whatever numbers the captions source uses, else by number."""
-        return job.images.find(self.images[number][0] if number in self.images else number, job.prefix)
+        return job.find(self.images[number][0] if number in self.images else number)
 
     def size(self, number: int) -> tuple[float, float] | None:
         return self.images[number][1] if number in self.images else None
@@ -63,7 +61,6 @@ def load(files: Files, table: str) -> Iterator[Instances]:
 
 def read(job: Job) -> Iterator[dict[str, Any]]:
     for file in load(job.files, job.table):
-        change = partial(job.report.change, job.table, file.path)
         for row, record in enumerate(file.annotations):
             with job.report.record(job.table, file.path, row):
                 number = field(record, "image_id", int)
@@ -78,7 +75,7 @@ def read(job: Job) -> Iterator[dict[str, Any]]:
                     "object_id": f"{job.prefix}/{job.once(key)}",
                     "image_id": image.image_id,
                     "class_name": file.classes[category],
-                    "box": fit(coco_box(record), image, file.size(number), change),
+                    "box": job.fit_coco(record, image, file.size(number), file.path),
                     "split": image.split,
                 }
 

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
+from vlp.data.readers import forms
 from vlp.errors import InputError
 
+CLIPPED = "box clipped to the image"
 _BAD_EXAMPLES = 1000
 _LEFT_OUT_EXAMPLES = 20
 
@@ -37,6 +39,23 @@ class LeftOut(BadRecord):
     stops = False
 
 
+class Loss(NamedTuple):
+    """A kind of records that are not in a table."""
+
+    table: str
+    file: Path
+    """Or the folder under which they are counted."""
+    split: str | None
+    """Ours; None: not known when they were left out."""
+    reason: str
+    bad: bool
+    """Not merely without a place here."""
+    used: bool
+    """Of an image that is kept: the fault is the record's own."""
+    unit: str = ""
+    """What it is of which a table may hold several rows: `image`, `caption`, `ref`; empty: a row."""
+
+
 class Report:
     """Counts every record that is skipped or changed, by table, file and reason; keeps examples with their rows.
 
@@ -45,6 +64,19 @@ class Report:
 
     def __init__(self, root: Path, stop: bool = False) -> None:
         self.stop = stop
+        self.split: str | None = None
+        """Of the record that is being read, as soon as its reader knows it."""
+        self.used = False
+        """Whether its image is kept."""
+        self.lost: Counter[Loss] = Counter()
+        self.first: dict[Loss, tuple[Path, Row, str]] = {}
+        """File, row and words of the first of each kind."""
+        self.boxes: Counter[tuple[str, Path, str | None]] = Counter()
+        """Boxes that were read, by table, file and split."""
+        self.clipped: Counter[tuple[str, Path, str | None]] = Counter()
+        """Those that reach over their image's edge."""
+        self.corners: Counter[tuple[str, Path, str | None]] = Counter()
+        """Those whose x, y, width, height might be two corners."""
         self._roots = {"": root}
         self._skipped: Counter[tuple[str, str, str]] = Counter()
         self._changed: Counter[tuple[str, str, str]] = Counter()
@@ -55,12 +87,15 @@ class Report:
         """Files under `folder` are called `name/...`, wherever it lies."""
         self._roots[name] = folder
 
-    def record(self, table: str, file: Path, row: Row, group: Path | None = None) -> _Guard:
+    def record(self, table: str, file: Path, row: Row, group: Path | None = None, unit: str = "") -> _Guard:
         """A `with` block around one record: a BadRecord in it is counted, or ends the command."""
-        return _Guard(self, table, file, row, group)
+        return _Guard(self, table, file, row, group, unit)
 
-    def skip(self, table: str, file: Path, row: Row, bad: BadRecord, group: Path | None = None) -> None:
-        """`group`: the folder under which it is counted, where there are files without number.
+    def skip(self, table: str, file: Path, row: Row, bad: BadRecord, group: Path | None = None, unit: str = "") -> None:
+        """
+        Args:
+            group: the folder under which it is counted, where there are files without number.
+            unit: see `Loss`.
 
         Raises:
             InputError: the record is bad and the config says `on_bad_record: stop`.
@@ -68,6 +103,9 @@ class Report:
         if bad.stops and self.stop:
             remedy = f"{bad.remedy} `data.on_bad_record: skip` goes on without it."
             raise InputError(file, f"{bad}.", remedy, row=row) from bad
+        loss = Loss(table, group or file, self.split, bad.reason, bad.stops, self.used, unit)
+        self.lost[loss] += 1
+        self.first.setdefault(loss, (file, row, str(bad)))
         key = (table, self.name(group or file), bad.reason)
         self._skipped[key] += 1
         if self._skipped[key] <= (_BAD_EXAMPLES if bad.stops else _LEFT_OUT_EXAMPLES):
@@ -76,6 +114,8 @@ class Report:
     def change(self, table: str, file: Path, reason: str) -> None:
         """A record that is kept, but not as it stands in the file."""
         self._changed[table, self.name(file), reason] += 1
+        if reason == CLIPPED:
+            self.clipped[table, file, self.split] += 1
 
     def note(self, text: str) -> None:
         self._notes.add(text)
@@ -99,17 +139,20 @@ class Report:
 
 
 class _Guard:
-    def __init__(self, report: Report, table: str, file: Path, row: Row, group: Path | None) -> None:
-        self._report, self._where, self._group = report, (table, file, row), group
+    def __init__(self, report: Report, table: str, file: Path, row: Row, group: Path | None, unit: str) -> None:
+        self._report, self._where, self._of = report, (table, file, row), (group, unit)
 
     def __enter__(self) -> None:
-        return None
+        self._outer = self._report.split, self._report.used
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        if isinstance(error, BadRecord):
-            self._report.skip(*self._where, error, self._group)
-            return True
-        return False
+        try:
+            if isinstance(error, BadRecord):
+                self._report.skip(*self._where, error, *self._of)
+                return True
+            return False
+        finally:
+            self._report.split, self._report.used = self._outer
 
 
 def _listed(counts: Counter[tuple[str, str, str]]) -> list[dict[str, Any]]:
@@ -220,11 +263,34 @@ def parse_json(
 
 
 def list_in(value: Any, path: Path, key: str | None) -> list[Any]:
-    found = value.get(key) if isinstance(value, dict) and key is not None else value
+    """The list that `value`, read from `path`, is, or that under `key` of the object that it is.
+
+    Raises:
+        InputError: there is none; the form is named where it is a known one.
+    """
+    found = value if key is None else value.get(key) if isinstance(value, dict) else None
     if not isinstance(found, list):
-        what = "a JSON list" if key is None else f"a JSON object with the list {key!r}"
-        raise InputError(path, f"{what} is wanted.", "Check that the file has the format named in the config.")
+        raise wrong_form(path, "a JSON list" if key is None else f"a JSON object with the list {key!r}", value)
     return found
+
+
+def wrong_form(path: Path, wanted: str, value: Any) -> InputError:
+    """What to raise where a file is sound JSON of another form than `wanted`."""
+    form = forms.of_file(value)
+    problem = f"{wanted} is wanted, not {_shape(value)}"
+    if form is None:
+        return InputError(path, f"{problem}.", "Check that the file has the format named in the config.")
+    return InputError(path, f"{problem}: this looks like {form.name}.", form.remedy)
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, dict):
+        names = [repr(name)[:40] for name, _ in zip(value, range(4), strict=False)]
+        return f"an object of {', '.join(names)}{', ...' if len(value) > len(names) else ''}" if names else "{}"
+    if isinstance(value, list):
+        first = f", the first {_shape(value[0])}" if value and not isinstance(value[0], list) else ""
+        return f"a list of {len(value):,}{first}"
+    return f"{value!r:.40}"
 
 
 def field(record: Any, name: str, *kinds: type) -> Any:
@@ -236,7 +302,9 @@ def field(record: Any, name: str, *kinds: type) -> Any:
     if not isinstance(record, dict):
         raise BadRecord("malformed record", f"an object is wanted, not {type(record).__name__}")
     if name not in record:
-        raise BadRecord("malformed record", f"the field {name!r} is missing")
+        form = forms.of_record(record)
+        hint = f"; this looks like {form.name}. {form.remedy}" if form is not None else ""
+        raise BadRecord("malformed record", f"the field {name!r} is missing{hint}")
     value = record[name]
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         wanted = " or ".join(k.__name__ for k in kinds)

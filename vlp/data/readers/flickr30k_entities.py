@@ -14,12 +14,10 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as Xml
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vlp.data.readers.align import Span, carry, squeeze
-from vlp.data.readers.boxes import fit
 from vlp.data.readers.common import BadRecord, LeftOut, read_lines
 from vlp.data.readers.images import Image
 from vlp.data.readers.job import Job
@@ -39,14 +37,15 @@ def read(job: Job) -> Iterator[dict[str, Any]]:
     for image in job.images:
         stem = Path(image.path).stem
         lines, boxes = sentences / f"{stem}.txt", annotations / f"{stem}.xml"
-        with job.report.record(job.table, lines, None, sentences):
+        with job.report.record(job.table, lines, None, sentences, "image"):
+            job.report.split, job.report.used = image.split, True
             for path in (lines, boxes):
                 if not path.exists():
                     raise BadRecord("no file for this image", path.name, _REMEDY)
             of_chain = read_boxes(boxes, image, job)
             texts = [c.text if isinstance(c.text, str) else None for c in image.captions]
             for row, line in enumerate(read_lines(lines), start=1):
-                with job.report.record(job.table, lines, row, sentences):
+                with job.report.record(job.table, lines, row, sentences, "caption"):
                     yield from _phrases(line, row, image, texts, of_chain, job, lines)
     for image_id, reason in job.images.lost.items():
         lines = sentences / f"{image_id.removeprefix(job.prefix + '/')}.txt"
@@ -131,7 +130,6 @@ def read_boxes(path: Path, image: Image, job: Job) -> dict[str, list[list[float]
         tree = Xml.parse(path).getroot()
     except Xml.ParseError as error:
         raise InputError(path, f"not valid XML ({error}).", _REMEDY, row=error.position[0]) from error
-    change = partial(job.report.change, job.table, path.parent)
     size = _numbers(tree.find("size"), ("width", "height"))
     annotated = (size[0], size[1]) if size is not None and min(size) > 0 else None
     of_chain: dict[str, list[list[float]]] = {}
@@ -145,7 +143,7 @@ def read_boxes(path: Path, image: Image, job: Job) -> dict[str, list[list[float]
             if corners is None or not any(names):
                 raise BadRecord("malformed record", "an object without name or corners")
             x1, y1, x2, y2 = corners
-            box = fit([x1 - 1, y1 - 1, x2, y2], image, annotated, change)
+            box = job.fit([x1 - 1, y1 - 1, x2, y2], image, annotated, path.parent)
             for name in names:
                 of_chain.setdefault(name, []).append(box)
     return of_chain

@@ -16,6 +16,7 @@ from vlp.data.readers.common import BadRecord
 from vlp.errors import ConfigError
 from vlp.images.decode import ImageError, decode, header
 
+UNREADABLE = "unreadable image"
 _THREADS = 2
 _CHUNK = 512
 
@@ -118,4 +119,4 @@ def probe(path: Path) -> Probed | BadRecord:
         size = header(path).size
         return Probed(size, decode(path, small=(1, 1)).notes)
     except ImageError as error:
-        return BadRecord("unreadable image", f"{path.name}: {error}", "Fetch or make the image again.")
+        return BadRecord(UNREADABLE, f"{path.name}: {error}", "Fetch or make the image again.")

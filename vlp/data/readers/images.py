@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from vlp.data.readers.common import BadRecord, LeftOut, Report, Row
-from vlp.data.readers.image_files import Folders, Sizes
+from vlp.data.readers.image_files import UNREADABLE, Folders, Sizes
+from vlp.data.readers.losses import BEYOND, MISSING_IMAGE, UNKNOWN_IMAGE, UNNAMED_SPLIT, check_splits, nothing_left
 from vlp.data.readers.origins import UNKNOWN, Origin
 from vlp.data.readers.source import Place
 from vlp.data.tables import CAPTION, SPLITS
-from vlp.errors import ConfigError, InputError
+from vlp.errors import ConfigError
 
-BEYOND = "beyond data.limit"
 _COCO_YEAR = re.compile(r"^COCO_(train|val|test)\d{4}_")
 
 
@@ -114,14 +114,14 @@ class Images:
                 return self.kept[image_id]
             if image_id in self.lost:
                 raise LeftOut(self.lost[image_id], f"image {name}")
-        raise BadRecord("unknown image", f"the captions source has no image {name}")
+        raise BadRecord(UNKNOWN_IMAGE, f"the captions source has no image {name}")
 
 
 class _Lost:
     """Images that are not kept, with the reason: their captions and later their annotations are counted under it."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, report: Report, rename: Mapping[str, str]) -> None:
+        self._report, self._rename = report, rename
         self.reasons: dict[str, str] = {}
 
     def add(self, image_id: str, source: Entry | Image, bad: BadRecord) -> None:
@@ -134,9 +134,15 @@ class _Lost:
             self._report.change("images", source.file, f"image {note}")
 
     def captions(self, image_id: str, source: Entry | Image, bad: BadRecord, reason: str) -> None:
-        self._report.skip("images", source.file, source.row, bad)
+        report, known = self._report, isinstance(source, Image)
+        split = source.split if known else self._rename.get(source.split)
+        with report.record("images", source.file, source.row):
+            report.split, report.used = split, bad.reason == UNREADABLE
+            raise bad
         for caption in source.captions:
-            self._report.skip("captions", source.file, caption.row, LeftOut(reason, f"image {image_id}"))
+            with report.record("captions", source.file, caption.row):
+                report.split = split
+                raise LeftOut(reason, f"image {image_id}")
 
 
 Located = tuple[str, Entry, Path]
@@ -155,30 +161,32 @@ def add_texts(entries: Sequence[Entry], more: Sequence[Entry], report: Report) -
             target.captions.extend(found.captions)
             continue
         name = found.names[0] if found.names else found.number
-        bad = BadRecord("unknown image", f"the captions source has no image {name}")
+        bad = BadRecord(UNKNOWN_IMAGE, f"the captions source has no image {name}")
         for caption in found.captions:
             report.skip("captions", found.file, caption.row, bad)
 
 
-def choose(entries: Sequence[Entry], place: Place, report: Report, progress: bool = False) -> Images:
+def choose(
+    entries: Sequence[Entry], place: Place, files: Sequence[Path], report: Report, progress: bool = False
+) -> Images:
     """Find the files, read their sizes, divide into splits, report what is left out, with its captions.
 
+    Args:
+        files: those that `entries` were read from.
+
     Raises:
-        InputError: no image is left; a bad image where the config says to stop.
+        InputError: no image is left, or none of a split that the file calls otherwise; a bad image where the config
+            says to stop.
         ConfigError: a folder of `images` is missing; more images are to be set apart than there are.
     """
-    lost = _Lost(report)
+    lost = _Lost(report, place.settings.split.rename)
     numbers: dict[int, str | None] = {}
     located = _locate(entries, place, lost, numbers)
     with Sizes(sum(map(len, located.values())), progress) as sizes:
         kept = _divide(located, place, lost, sizes)
     if not kept:
-        where = place.where
-        raise InputError(
-            entries[0].file if entries else place.root,
-            f"no image is left of {len(entries)} in the captions source.",
-            f"Check data.root, {where}.images and {where}.split.rename.",
-        )
+        raise nothing_left(place, files, len(entries), report)
+    check_splits((entry.split for entry in entries), files[0], place, "image")
     return Images({i: kept[i] for i in sorted(kept)}, lost.reasons, numbers)
 
 
@@ -202,11 +210,11 @@ def _locate(
             numbers[number] = None if number in numbers else image_id
         split = settings.split.rename.get(entry.split)
         if split is None:
-            bad = LeftOut(f"source split {entry.split!r} is not in {where}.split.rename", image_id)
+            bad = LeftOut(f"{UNNAMED_SPLIT}{entry.split!r} is not in {where}.split.rename", image_id)
             lost.add(image_id, entry, bad)
         elif (path := folders.find(entry.names)) is None:
             remedy = f"Put the file there, or name its folder in {where}.images."
-            bad = BadRecord("missing image", f"{entry.names[0]} is not in {', '.join(settings.images)}", remedy)
+            bad = BadRecord(MISSING_IMAGE, f"{entry.names[0]} is not in {', '.join(settings.images)}", remedy)
             lost.add(image_id, entry, bad)
         else:
             located[split].append((image_id, entry, path))

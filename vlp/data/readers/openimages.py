@@ -50,7 +50,7 @@ def read_labels(job: Job) -> Iterator[dict[str, Any]]:
     for _, path in job.files.of("labels"):
         for row, record in _records(path, job.report, job.table, ("ImageID", "Source", "LabelName", "Confidence")):
             with job.report.record(job.table, path, row):
-                image = job.images.find(record["ImageID"], job.prefix)
+                image = job.find(record["ImageID"])
                 if "machine" in record["Source"]:
                     raise LeftOut("label of a machine")
                 present = _confidence(record["Confidence"])

@@ -11,16 +11,15 @@ As the captions source of a data set of its own it gives the images of the refs,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vlp.data.readers.boxes import coco_box, fit
 from vlp.data.readers.coco_instances import Instances, load
 from vlp.data.readers.common import BadRecord, LeftOut, field, list_in, read_list, text_of
 from vlp.data.readers.gather import Gathered
 from vlp.data.readers.images import Entry
 from vlp.data.readers.job import Job
+from vlp.data.readers.losses import UNNAMED_SPLIT
 from vlp.data.readers.origins import of_file
 from vlp.data.readers.pickles import read_pickle
 from vlp.data.readers.source import Files
@@ -67,9 +66,8 @@ def read(job: Job) -> Iterator[dict[str, Any]]:
             if isinstance(annotation, dict) and isinstance(annotation.get("id"), int):
                 boxes.setdefault(annotation["id"], (file, annotation))
     for _, path in job.files.of("refs"):
-        change = partial(job.report.change, job.table, path)
         for row, record in enumerate(_refs(path)):
-            with job.report.record(job.table, path, row):
+            with job.report.record(job.table, path, row, unit="ref"):
                 key = job.once(field(record, "ref_id", int, str))
                 number, annotation_id = field(record, "image_id", int), field(record, "ann_id", int)
                 if annotation_id not in boxes:
@@ -78,8 +76,9 @@ def read(job: Job) -> Iterator[dict[str, Any]]:
                 image = file.image(number, job)
                 if annotation.get("image_id") != number:
                     raise BadRecord("the annotation is of another image", f"ann_id {annotation_id}")
-                box = fit(coco_box(annotation), image, file.size(number), change)
                 partition, split = _split(record, image.split, job)
+                job.report.split = split
+                box = job.fit_coco(annotation, image, file.size(number), path)
                 sentences = field(record, "sentences", list)
                 if not sentences:
                     raise BadRecord("no sentence")
@@ -104,5 +103,5 @@ def _split(record: dict[str, Any], of_image: str, job: Job) -> tuple[str, str]:
     own = field(record, "split", str)
     split = (TESTS | job.files.place.settings.split.rename).get(own)
     if split is None:
-        raise LeftOut(f"source split {own!r} is not in {job.files.place.where}.split.rename")
+        raise LeftOut(f"{UNNAMED_SPLIT}{own!r} is not in {job.files.place.where}.split.rename")
     return own, split

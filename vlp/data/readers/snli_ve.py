@@ -20,7 +20,7 @@ def read(job: Job) -> Iterator[dict[str, Any]]:
     for _, path in job.files.of("pairs"):
         for row, record in json_lines(path, job.report, job.table):
             with job.report.record(job.table, path, row):
-                image = job.images.find(str(field(record, "Flickr30K_ID", str, int)), job.prefix)
+                image = job.find(str(field(record, "Flickr30K_ID", str, int)))
                 label = field(record, "gold_label", str)
                 if label == "-":
                     raise LeftOut("no gold label")

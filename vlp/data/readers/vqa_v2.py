@@ -46,7 +46,7 @@ def read_unanswered(job: Job) -> Iterator[dict[str, Any]]:
         for row, record in enumerate(read_list(path, "questions")):
             with job.report.record(job.table, path, row):
                 key = field(record, "question_id", int, str)
-                image = job.images.find(field(record, "image_id", int, str), job.prefix)
+                image = job.find(field(record, "image_id", int, str))
                 if image.split != "test":
                     raise LeftOut("question without answers outside test", f"question {key}")
                 text = text_of(record, "question", "question")
@@ -76,7 +76,7 @@ def read(job: Job) -> Iterator[dict[str, Any]]:
             with job.report.record(job.table, path, row):
                 key = field(record, "question_id", int, str)
                 asked.add(key)
-                image = job.images.find(field(record, "image_id", int, str), job.prefix)
+                image = job.find(field(record, "image_id", int, str))
                 text = text_of(record, "question", "question")
                 if key not in annotations:
                     if split is not None and None not in splits and split not in splits:
