@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ STORE_MANIFEST = "regions.manifest.json"
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, on failure removed.
 
+    Whatever wrote it, its mode is that of any new file.
+
     Raises:
         InputError: the disk is full; what stood at `path` before is untouched.
     """
@@ -31,6 +34,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        open_to_others(temporary)
         with temporary.open("rb") as f:
             os.fsync(f.fileno())
         temporary.replace(path)
@@ -39,6 +43,25 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def open_to_others(path: str | Path) -> None:
+    """Give a file or folder the mode that the umask gives new ones: some writers make theirs for their owner alone."""
+    path = Path(path)
+    wanted = (0o777 if path.is_dir() else 0o666) & ~_umask()
+    if path.stat().st_mode & 0o777 != wanted:
+        with contextlib.suppress(PermissionError):  # a file of somebody else, or a file system without modes
+            path.chmod(wanted)
+
+
+def _umask() -> int:
+    try:
+        with Path("/proc/self/status").open(encoding="ascii", errors="replace") as status:
+            return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
+    except (OSError, StopIteration):  # not Linux: it can only be read by setting it
+        old = os.umask(0o077)
+        os.umask(old)
+        return old
 
 
 def raise_if_full(error: BaseException, path: str | Path) -> None:
@@ -59,16 +82,53 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n")
+    """Raises InputError: a number is not finite; where it stands is said."""
+    write_text(path, to_json(value, path, indent=1, ensure_ascii=False) + "\n")
+
+
+def to_json(value: Any, where: str | Path = "JSON", **options: Any) -> str:
+    """As json.dumps, whose bare NaN and Infinity no other reader of JSON takes. All JSON here is written by it.
+
+    Args:
+        where: the file that it is for.
+        options: of json.dumps.
+
+    Raises:
+        InputError: a number is not finite; where it stands in the value is said.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except ValueError as error:
+        found = next(_not_finite(value), None)
+        if found is None:
+            raise
+        problem = f"{found[0]} would be {found[1]}, which is no number."
+        raise InputError(where, problem, "It is not written. Look at what it was computed from.") from error
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _not_finite(value: Any, place: str = "it") -> Iterator[tuple[str, float]]:
+    """The numbers that are not finite, with their keys."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place.removeprefix("it."), value
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _not_finite(one, f"{place}.{key}")
+    elif isinstance(value, list | tuple):
+        for at, one in enumerate(value):
+            yield from _not_finite(one, f"{place}[{at}]")
 
 
 def read_json(path: str | Path) -> Any:
-    """Raises InputError naming the position where a JSON file is damaged, or that it is missing."""
+    """Raises InputError naming the position where a JSON file is damaged, that it has a bare NaN, or is missing."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError as error:
         raise InputError(path, "the file is missing.", "Check the path in the config.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         row = getattr(error, "lineno", None)
         raise InputError(path, f"not valid JSON ({error}).", "Fetch or make the file again.", row=row) from error
 

@@ -50,13 +50,29 @@ def test_retrieval_measures_name_their_protocol(tables: Path) -> None:
 @pytest.mark.parametrize(
     ("over", "problem"),
     [
-        ({"score": float("nan")}, "row query A: a score is not a finite number"),
+        ({"score": float("nan")}, "row A a: score: 1 of 8 numbers is NaN or infinite"),
+        ({"coarse": float("inf")}, "row A a: coarse: 1 of 8 numbers is NaN or infinite"),
         ({"direction": "t2i", "query_id": "z", "candidate_id": "A"}, "row z: the captions table does not know"),
     ],
 )
 def test_bad_rows_are_named(tables: Path, over: dict[str, Any], problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         _retrieval(tables, _rows(**over))
+
+
+@pytest.mark.parametrize(
+    ("over", "problem"),
+    [
+        ({"box": [0.0, 0.0, float("nan"), 10.0]}, r"row q A: box: 1 of 8 numbers is NaN or infinite"),
+        ({"boxes": [[0.0, 0.0, float("inf"), 10.0]]}, r"row q A: boxes: 1 of 8 numbers is NaN or infinite"),
+    ],
+)
+def test_boxes_that_are_no_numbers_are_named(tmp_path: Path, over: dict[str, Any], problem: str) -> None:
+    box, null = [0.0, 0.0, 10.0, 10.0], {"num_regions": None, "covered": None, "random_hit": None}
+    row = {"phrase_id": "p", "image_id": "A", "phrase_type": "people", "box": box, "boxes": [box], **null}
+    pq.write_table(pa.Table.from_pylist([row, {**row, "phrase_id": "q", **over}]), tmp_path / "grounding.parquet")
+    with pytest.raises(InputError, match=problem):
+        evaluate("grounding", tmp_path / "grounding.parquet", tmp_path)
 
 
 def test_a_query_that_is_missing_is_no_small_matter(tables: Path) -> None:

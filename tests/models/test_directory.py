@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,16 @@ def test_a_pointer_of_lfs_is_named(tmp_path: Path) -> None:
     (tmp_path / directory.WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(InputError, match="pointer of Git LFS"):
         directory.read_tensors(tmp_path)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+def test_others_may_read_a_model_as_far_as_the_umask_lets_them(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        made = saved(tmp_path)
+        (made / directory.WEIGHTS).chmod(0o600)  # as earlier versions left it
+        directory.publish(made, tmp_path / "published")
+    finally:
+        os.umask(before)
+    for file in (p for place in (made, tmp_path / "published") for p in place.rglob("*") if p.is_file()):
+        assert file.stat().st_mode & 0o777 == 0o666 & ~umask, file

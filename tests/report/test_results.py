@@ -1,3 +1,4 @@
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -189,3 +190,16 @@ def test_quality_is_found_where_it_lies() -> None:
     assert collect.split_quality({"test": good, "images": 3}) == {"test": good}
     assert collect.split_quality({"detection": {"splits": {"val": good}}}) == {"val": good}
     assert collect.split_quality({"images": 3, "regions": 9}) == {}
+
+
+@pytest.mark.parametrize(("name", "value"), [("value", float("nan")), ("ci_low", float("-inf")), ("sd", float("inf"))])
+def test_a_number_that_is_none_is_no_result(made: Experiment, tmp_path: Path, name: str, value: float) -> None:
+    row, *others = _collect(made)
+    with pytest.raises(InputError, match=rf"row {re.escape(' / '.join(row.key))}: {name} is {value}: no result"):
+        results.write(tmp_path / "results.csv", [replace(row, **{name: value}), *others])
+    assert not (tmp_path / "results.csv").exists()
+    results.write(tmp_path / "results.csv", [row])
+    text = (tmp_path / "results.csv").read_text()
+    (tmp_path / "results.csv").write_text(text.replace(f"{row.value:.6f}", "nan", 1))
+    with pytest.raises(InputError, match="row 2: value is nan: no result"):
+        results.read(tmp_path / "results.csv")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vlp.batching.vocabulary import Vocabulary
 from vlp.config import Experiment
 from vlp.errors import InputError
-from vlp.files import read_json, sha256
+from vlp.files import read_json, sha256, to_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,4 +113,4 @@ class Inputs:
     def fingerprint(self, *parts: Any) -> str:
         """Digest of the input files and of the given settings: what a checkpoint must agree with to be used."""
         files = list(self.digests.values())
-        return hashlib.sha256(json.dumps([files, *parts], sort_keys=True, default=str).encode()).hexdigest()
+        return hashlib.sha256(to_json([files, *parts], sort_keys=True, default=str).encode()).hexdigest()

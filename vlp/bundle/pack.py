@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import tarfile
 import tempfile
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from vlp.bundle import contents
 from vlp.bundle.contents import DIGEST, MANIFEST, PUBLISHED, STORE, Manifest
 from vlp.config import Experiment
 from vlp.errors import InputError
-from vlp.files import atomic, write_json
+from vlp.files import atomic, to_json, write_json
 from vlp.metrics.evaluation import evaluators
 from vlp.regions.store import RegionStore
 from vlp.report.statistics import region_counts
@@ -57,7 +56,7 @@ def pack(experiment: Experiment, out: Path) -> Manifest:
 
 def text(known: Manifest) -> bytes:
     """The manifest's file."""
-    return (json.dumps(known.json(), indent=1, ensure_ascii=False) + "\n").encode()
+    return (to_json(known.json(), indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def write(path: Path, first: bytes, files: Mapping[str, Path]) -> None:

@@ -12,7 +12,7 @@ from vlp.bundle.contents import PUBLISHED, STORE, Manifest
 from vlp.config import Experiment
 from vlp.data.tables import SCHEMAS, read_table, rows
 from vlp.errors import InputError
-from vlp.files import read_json
+from vlp.files import read_json, to_json
 from vlp.metrics.evaluation import evaluators as measured_by
 from vlp.regions.store import RegionStore
 from vlp.report import collect, results
@@ -122,7 +122,7 @@ def statistics(experiment: Experiment, known: Manifest) -> Found:
 
     quality = None if experiment.region_store is None else experiment.place("regions/quality.json")
     again = {**collect(experiment, experiment.place("tables"), quality), "regions": dict(known.regions) or None}
-    return _leaves(read_json(experiment.folder / "statistics.json"), json.loads(json.dumps(again)))
+    return _leaves(read_json(experiment.folder / "statistics.json"), json.loads(to_json(again)))
 
 
 def costs(experiment: Experiment, known: Manifest) -> Found:
@@ -233,6 +233,6 @@ def _turn_back(folder: Path, moment: float) -> None:
     """Leave of the journals what was in them at that moment: what a rule read then."""
     for path in folder.glob("*.jsonl"):
         kept = [event for event in journals.read(path) if event["time"] <= moment]
-        path.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
+        path.write_text("".join(to_json(event) + "\n" for event in kept), encoding="utf-8")
         if not kept:
             path.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ import yaml
 from vlp.cli.options import ConfigPath, Overrides, experiment
 from vlp.config import build, json_schema, read
 from vlp.config.base import DEFAULT_METHOD
-from vlp.files import write_text
+from vlp.files import to_json, write_text
 
 app = typer.Typer()
 
@@ -53,4 +52,4 @@ def schema(
     method: Annotated[str, typer.Option(help="Whose experiments it is of.")] = DEFAULT_METHOD,
 ) -> None:
     """Export the JSON schema that Snakemake validates against."""
-    write_text(out, json.dumps(json_schema(method), indent=1) + "\n")
+    write_text(out, to_json(json_schema(method), indent=1) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,6 +61,7 @@ def shapes(
 
     from vlp.data.shapes import generate
     from vlp.errors import ConfigError
+    from vlp.files import to_json
     from vlp.tracking import track
 
     chosen = experiment(config, overrides)
@@ -82,7 +82,7 @@ def shapes(
             for key, count in counts.items():
                 run.metric(f"{key}/{split}", count)
         run.artifact(out / "manifest.json")
-    print("\n".join(f"{split:6} {json.dumps(counts)[1:-1]}" for split, counts in manifest["counts"].items()))
+    print("\n".join(f"{split:6} {to_json(counts)[1:-1]}" for split, counts in manifest["counts"].items()))
 
 
 def _print_summary(summary: dict[str, Any], out: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import shutil
 import time
 import uuid
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp.errors import VlpError
-from vlp.files import atomic, read_json, write_json
+from vlp.files import atomic, read_json, to_json, write_json
 from vlp.launch.scheduler import Slurm
 from vlp.launch.states import ENDED
 from vlp.launch.task import Task
@@ -39,7 +38,7 @@ class Request:
     @property
     def kind(self) -> str:
         """Only requests of equal resources share an array."""
-        return hashlib.sha256(json.dumps(self.parameters, sort_keys=True, default=str).encode()).hexdigest()
+        return hashlib.sha256(to_json(self.parameters, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def submit(folder: Path, token: str, request: Request, slurm: Slurm, send: Send) -> tuple[str, str]:

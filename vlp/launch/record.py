@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import socket
 import time
@@ -17,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from vlp.errors import InputError, VlpError
-from vlp.files import read_json, write_json
+from vlp.files import read_json, to_json, write_json
 from vlp.launch.states import Result
 
 NAME = "job.json"
@@ -145,7 +144,7 @@ def key(function: str, kwargs: Mapping[str, Any], tasks: int, threads: int, read
     """
     seen = {name: [_signature(p) for p in _files(place)] for name, place in sorted(reads.items())}
     what = [function, {k: _plain(v) for k, v in sorted(kwargs.items())}, tasks, threads, seen]
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(to_json(what, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

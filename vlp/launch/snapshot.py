@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from vlp.errors import VlpError
+from vlp.files import open_to_others
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -32,7 +33,7 @@ def code(root: Path) -> Path:
             target = temporary / PACKAGE.name / path.relative_to(PACKAGE)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target)
-        temporary.chmod(0o755)
+        open_to_others(temporary)
         try:
             temporary.rename(copy)
         except OSError:

@@ -6,13 +6,15 @@ Shares are in percent, as the papers print them. Each task's module says how.
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vlp.config.tasks import facts, known
 from vlp.errors import InputError
+from vlp.finite import bad, said
 from vlp.metrics.measure import REMEDY, Evaluated, Measure
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ COLUMNS = {name: facts.columns for name, facts in known().items()}
 
 
 def read_predictions(path: str | Path, task: str) -> pa.Table:
-    """Raises InputError: the file is missing, damaged, empty, or lacks a column of the contract."""
+    """Raises InputError: the file is missing, damaged, empty, lacks a column of the contract, or has a number that is
+    not finite: it was made by a choice among such numbers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -40,7 +43,36 @@ def read_predictions(path: str | Path, task: str) -> pa.Table:
         raise InputError(path, f"lacks the column {', '.join(lacking)}.", REMEDY)
     if not table.num_rows:
         raise InputError(path, "holds no row.", REMEDY)
+    _demand_finite(path, table)
     return table
+
+
+def _demand_finite(path: Path, table: pa.Table) -> None:
+    """Of every column of floats, also in lists; what is null is no number."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for name in table.column_names:
+        column = table[name]
+        while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            column = pc.list_flatten(column)  # pyright: ignore
+        if pa.types.is_floating(column.type) and (count := bad(column.drop_null().to_numpy())):
+            problem = f"{name}: {said(count, len(column))}."
+            raise InputError(path, problem, REMEDY, row=_first_bad(table, name))
+
+
+def _first_bad(table: pa.Table, name: str) -> str:
+    """The id of the first row whose `name` has a number that is not finite."""
+    import pyarrow as pa
+
+    def spoilt(value: Any) -> bool:
+        if isinstance(value, list):
+            return any(map(spoilt, value))
+        return isinstance(value, float) and not math.isfinite(value)
+
+    at = next(i for i, value in enumerate(table[name].to_pylist()) if spoilt(value))
+    keys = [n for n in table.column_names if n.endswith("_id") and pa.types.is_string(table[n].type)]
+    return " ".join(str(table[n][at].as_py()) for n in keys[:2])
 
 
 def task_of(path: str | Path) -> str:

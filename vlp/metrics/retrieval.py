@@ -248,11 +248,6 @@ def _check(path: Path, predictions: pa.Table, kept: Mapping[str, Candidates], ow
         queries = len(np.unique(kept[direction].query))
         if key in metadata and queries != int(metadata[key]):
             raise InputError(path, f"{queries} {direction} queries, where {key} is {metadata[key]}.", REMEDY)
-        for name in ("coarse", "score"):
-            bad = ~np.isfinite(getattr(kept[direction], name))
-            if bad.any():
-                row = f"query {kept[direction].query[bad][0]}"
-                raise InputError(path, f"a {name} is not a finite number.", REMEDY, row=row)
     for caption in np.unique(kept["t2i"].query).tolist():
         if caption not in owner:
             raise InputError(path, "the captions table does not know this caption.", REMEDY, row=caption)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp.errors import ConfigError, InputError
-from vlp.files import sha256
+from vlp.files import sha256, to_json
 from vlp.phrases.graph import Attribute, Relation, SceneGraph, Span, Thing
 from vlp.phrases.texts import batched
 
@@ -83,7 +83,7 @@ class SpiceParser:
             if missing:
                 new = dict(zip(missing, self._run(missing), strict=True))
                 with contextlib.closing(sqlite3.connect(self._cache, timeout=60)) as cache, cache:
-                    values = [(keys[text], json.dumps(tuples)) for text, tuples in new.items()]
+                    values = [(keys[text], to_json(tuples)) for text, tuples in new.items()]
                     cache.executemany("INSERT OR REPLACE INTO tuples VALUES (?, ?)", values)
                 found |= new
         except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
@@ -95,7 +95,7 @@ class SpiceParser:
         with tempfile.TemporaryDirectory(prefix="vlp-spice-") as folder:
             given, out = Path(folder) / "in.json", Path(folder) / "out.json"
             items = [{"image_id": i, "test": t, "refs": REFERENCES} for i, t in enumerate(texts)]
-            given.write_text(json.dumps(items), encoding="ascii")
+            given.write_text(to_json(items), encoding="ascii")
             # it writes in the encoding of the locale: another letter would become a question mark
             options = ["-Xmx8G", "-Dfile.encoding=UTF-8"]
             command = [self._java, *options, "-jar", str(self._jar), str(given), "-out", str(out)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vlp.errors import InputError
-from vlp.files import raise_if_full, sha256
+from vlp.files import raise_if_full, sha256, to_json
 from vlp.images.decode import ImageError, ImageRecord, Skipped, decode_image
 from vlp.progress import Meter
 from vlp.regions.detectors.base import Detector, Found
@@ -117,7 +116,7 @@ def store_facts(detector: Detector) -> dict[str, str | float | int]:
     facts: dict[str, Any] = {"detector": detector.name, "weights_sha256": detector.weights_sha256, **detector.settings}
     facts |= {"regions_code": _code(), "code_version": code_version()}
     plain = {k: isinstance(v, str | float | int) and not isinstance(v, bool) for k, v in facts.items()}
-    return {k: facts[k] if plain[k] else json.dumps(facts[k]) for k in sorted(facts)}
+    return {k: facts[k] if plain[k] else to_json(facts[k]) for k in sorted(facts)}
 
 
 def report(
@@ -212,7 +211,7 @@ def _key(detector: Detector, plan: Sequence[Sequence[ImageRecord]], facts: Mappi
     facts = {k: v for k, v in facts.items() if k != "code_version"}  # the regions' own code is in `regions_code`
     names = [list(detector.class_names), list(detector.attribute_names)]
     value = [facts, *names, detector.feature_size, cut]
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(to_json(value, sort_keys=True).encode()).hexdigest()
 
 
 def _code() -> str:

@@ -19,6 +19,7 @@ import numpy as np
 
 from vlp import finished
 from vlp.errors import InputError
+from vlp.files import to_json
 from vlp.regions.detectors.base import Found
 
 _LENGTHS = struct.Struct("<4sIQ")  # mark, bytes of the header, bytes of the columns
@@ -91,7 +92,7 @@ class Finished(finished.Finished):
 
     def _append(self, header: dict[str, Any], data: bytes) -> int:
         """Write a frame -> where its columns stand."""
-        text = json.dumps(header).encode()
+        text = to_json(header).encode()
         frame = _LENGTHS.pack(_MARK, len(text), len(data)) + text + data
         return self._write(frame + hashlib.sha256(frame).digest()) + _LENGTHS.size + len(text)
 

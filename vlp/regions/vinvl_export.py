@@ -6,7 +6,6 @@ An Oscar-style reader finds a line by imageid2idx.json and *.lineidx, and gets f
 from __future__ import annotations
 
 import base64
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlp.errors import InputError
-from vlp.files import atomic
+from vlp.files import atomic, to_json
 from vlp.progress import Meter
 from vlp.regions.geometry import geometry
 from vlp.regions.store import Regions, RegionStore
@@ -50,12 +49,12 @@ def export_tsv(store: RegionStore, folder: Path, dataset: str | None = None) -> 
                 files["features.tsv"].write(f"{name}\t{len(rows)}\t{encoded}")
                 value = _prediction(store, found, size, store.truth(image_id))
                 files["predictions.lineidx"].write(str(files["predictions.tsv"].place))
-                files["predictions.tsv"].write(f"{name}\t{json.dumps(value, ensure_ascii=False)}")
+                files["predictions.tsv"].write(f"{name}\t{to_json(value, ensure_ascii=False)}")
                 lines[name] = len(lines)
                 meter.advance(1)
         names = {"class_names": store.class_names, "attribute_names": store.attribute_names, "facts": store.facts}
-        files[NAMES_FILE].write(json.dumps(names, ensure_ascii=False, indent=1))
-        files["imageid2idx.json"].write(json.dumps(lines, ensure_ascii=False))
+        files[NAMES_FILE].write(to_json(names, ensure_ascii=False, indent=1))
+        files["imageid2idx.json"].write(to_json(lines, ensure_ascii=False))
     return len(lines)
 
 

@@ -3,7 +3,6 @@ folder is its one source."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from vlp import strict_yaml
 from vlp.config.base import Part
 from vlp.config.methods import package_of, schema
 from vlp.errors import InputError
+from vlp.files import to_json
 from vlp.methods import facts
 
 READINGS = ("paper", "released", "ours")
@@ -180,4 +180,4 @@ def _tests(nodes: Iterable[str]) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value).replace('"', "")
+    return value if isinstance(value, str) else to_json(value).replace('"', "")

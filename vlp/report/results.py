@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import math
 import statistics as stats
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -63,6 +64,7 @@ def write(path: str | Path, rows: Iterable[Row]) -> None:
     """Sorted by key, six decimals, LF line ends: the same rows give the same bytes.
 
     Raises:
+        InputError: a number is not finite.
         ValueError: two rows have the same key and seed.
     """
     ordered = sorted(rows, key=lambda row: (row.key, row.seed))
@@ -73,12 +75,13 @@ def write(path: str | Path, rows: Iterable[Row]) -> None:
     table = csv.writer(out, lineterminator="\n")
     table.writerow(COLUMNS)
     for row in ordered:
+        _demand_finite(path, row, " / ".join(row.key))
         table.writerow(texts(row))
     write_text(path, out.getvalue())
 
 
 def read(path: str | Path) -> list[Row]:
-    """Raises InputError: the file is missing, has other columns, or a row is damaged."""
+    """Raises InputError: the file is missing, has other columns, or a row is damaged or has a number not finite."""
     path, remedy = Path(path), "Make it again: vlp report results."
     if not path.exists():
         raise InputError(path, "the results are missing.", remedy)
@@ -93,9 +96,17 @@ def read(path: str | Path) -> list[Row]:
                 values |= {name: float(line[name]) if line[name] else None for name in _NUMBERS}
                 values |= {"value": float(line["value"])} | {name: int(line[name]) for name in ("n", "seed", "seeds")}
                 rows.append(Row(**values))
+                _demand_finite(path, rows[-1], number)
             except (TypeError, ValueError) as error:
                 raise InputError(path, f"not a result ({error}).", remedy, row=number) from error
     return rows
+
+
+def _demand_finite(path: str | Path, row: Row, where: int | str) -> None:
+    for name in _NUMBERS:
+        value = getattr(row, name)
+        if value is not None and not math.isfinite(value):
+            raise InputError(path, f"{name} is {value}: no result.", "Look at what it was computed from.", row=where)
 
 
 def weights_sha256(path: Path) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vlp.errors import InputError
-from vlp.files import read_json, sha256, write_json
+from vlp.files import read_json, sha256, to_json, write_json
 from vlp.metrics.evaluation import read_predictions, task_of
 
 FILE = "server.json"
@@ -35,7 +34,7 @@ def submission(predictions: str | Path) -> bytes:
                 predictions, "the question has no number.", "Read the questions of VQA v2.", row["question_id"]
             )
         found.append({"question_id": int(number), "answer": row["answer"]})
-    return json.dumps(sorted(found, key=lambda r: r["question_id"])).encode()
+    return to_json(sorted(found, key=lambda r: r["question_id"])).encode()
 
 
 def record(

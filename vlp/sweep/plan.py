@@ -7,7 +7,6 @@ them. So equal work has one folder, whichever rows and seeds need it, and rows t
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from vlp import strict_yaml
 from vlp.config import Experiment, build, stored
 from vlp.config.sweep import EXTENDS, Sweep, resolved
 from vlp.errors import InputError
-from vlp.files import write_text
+from vlp.files import to_json, write_text
 from vlp.tracking.run import flatten
 
 _LOCAL = {"name", "results", "tracking", "sources", "reuse", "launch"}
@@ -198,7 +197,7 @@ def key(kind: str, e: Experiment, data: str = "") -> str:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(to_json(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _placed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from torch import nn
 
+from vlp.files import to_json
 from vlp.methods.base import RANKED, Grounder, Ranked
 from vlp.metrics import grounding as metric
 from vlp.tasks.base import Task
@@ -67,7 +67,7 @@ class Grounding(Task):
                     found[phrase[self.keys[0]]] = self._record(phrase, by_reading)
         records = [found[k] for k in sorted(found)]
         table = pa.table({k: [r[k] for r in records] for k in records[0]})
-        return table.replace_schema_metadata({"readings": json.dumps([str(r) for r in readings])})
+        return table.replace_schema_metadata({"readings": to_json([str(r) for r in readings])})
 
     def _record(self, phrase: dict[str, Any], ranked: Sequence[Ranked]) -> dict[str, Any]:
         """A row of the predictions; `ranked`: by reading."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from vlp.files import to_json
+
 Event = dict[str, Any]
 
 
@@ -38,7 +40,7 @@ class Journal:
 
     def write_all(self, events: Iterable[Event]) -> None:
         now = time.time()
-        lines = [json.dumps({"time": now, **_finite(event)}, ensure_ascii=False) + "\n" for event in events]
+        lines = [to_json({"time": now, **_finite(event)}, ensure_ascii=False) + "\n" for event in events]
         with self._lock:
             self._guarded(lambda: self._write("".join(lines)))
 
@@ -215,11 +217,15 @@ def wall_seconds(events: Iterable[Event]) -> float:
     return sum(part[-1]["time"] - part[0]["time"] for part in attempts(events))
 
 
-def _finite(event: Event) -> Event:
-    value = event.get("value")
+def _finite(value: Any) -> Any:
+    """The same with numbers that are not finite as text: recording stops no work."""
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
-        return {**event, "value": "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")}
-    return event
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    return value
 
 
 def _cut_torn_line(path: Path) -> None:

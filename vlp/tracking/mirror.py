@@ -16,6 +16,7 @@ import yaml
 
 from vlp.config import Experiment
 from vlp.errors import VlpError
+from vlp.files import to_json
 from vlp.launch.driver import alive
 from vlp.tracking import journal as journals
 from vlp.tracking import store
@@ -279,7 +280,7 @@ class _Store:
                 [Metric(_key(e["key"]), journals.number(e), int(e["time"] * 1000), e.get("step") or 0) for e in part],
             )
             marks = marks | {e["key"]: e["step"] for e in part if e.get("step") is not None}
-            self.client.log_batch(run_id, tags=[RunTag("vlp.steps", json.dumps(marks))])
+            self.client.log_batch(run_id, tags=[RunTag("vlp.steps", to_json(marks))])
 
     def _files(self, run_id: str, events: list[journals.Event], done: int) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -295,7 +296,7 @@ class _Store:
                 source = str(self._folder / event["path"])
                 facts = {"bytes": event["size"], "sha256": event["sha256"]}
                 data = Dataset(
-                    event["name"], event["sha256"][:36], "local", json.dumps({"uri": source}), profile=json.dumps(facts)
+                    event["name"], event["sha256"][:36], "local", to_json({"uri": source}), profile=to_json(facts)
                 )
                 datasets.append(DatasetInput(data, [InputTag("mlflow.data.context", event["name"])]))
             file = self._folder / event["path"]

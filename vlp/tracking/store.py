@@ -9,7 +9,6 @@ import atexit
 import contextlib
 import fcntl
 import itertools
-import json
 import logging
 import os
 import re
@@ -26,6 +25,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from vlp.config import Experiment
+from vlp.files import to_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -265,5 +265,5 @@ def view(key: str, columns: list[str]) -> dict[str, str]:
     state = {"orderByKey": "attributes.start_time", "orderByAsc": True, "selectedColumns": columns}
     return {
         "mlflow.experimentKind": "custom_model_development",
-        f"mlflow.sharedViewState.{key}": json.dumps(state),
+        f"mlflow.sharedViewState.{key}": to_json(state),
     }

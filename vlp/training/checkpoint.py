@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vlp.errors import InputError, VlpError
-from vlp.files import raise_if_full, read_json, sha256, write_json
+from vlp.files import open_to_others, raise_if_full, read_json, sha256, write_json
 from vlp.launch import fence
 
 MANIFEST = "manifest.json"
@@ -262,6 +262,7 @@ def beyond(found: Found) -> dict[str, Tensor]:
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
     try:
         save_file({name: x.contiguous() for name, x in tensors.items()}, path)
+        open_to_others(path)
     except (OSError, SafetensorError) as error:
         raise_if_full(error, path)
         raise

@@ -15,6 +15,7 @@ from typing import Any
 
 from vlp import finished
 from vlp.errors import InputError
+from vlp.files import to_json
 
 Row = dict[str, str]
 
@@ -60,7 +61,7 @@ class Finished(finished.Finished):
 
     def _append(self, record: dict[str, Any]) -> tuple[int, int]:
         """Write a line -> its place and length."""
-        text = json.dumps(record, ensure_ascii=False).encode()
+        text = to_json(record, ensure_ascii=False).encode()
         line = hashlib.sha256(text).hexdigest().encode() + b" " + text + b"\n"
         return self._write(line), len(line)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from vlp.data.caption.finished import Finished, Row, path_for
 from vlp.errors import InputError
-from vlp.files import atomic, raise_if_full, read_json, sha256, write_json
+from vlp.files import atomic, raise_if_full, read_json, sha256, to_json, write_json
 from vlp.images.decode import ImageError, ImageRecord, open_rgb
 from vlp.parts import check_complete
 from vlp.progress import Meter
@@ -176,10 +176,10 @@ def _open(path: Path) -> Image.Image | str:
 def _write(out: Path, rows: Iterable[Mapping[str, str]]) -> None:
     with atomic(out) as temporary, temporary.open("w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(to_json(row, ensure_ascii=False) + "\n")
 
 
 def _key(captioner: Captions, plan: Sequence[Sequence[ImageRecord]]) -> str:
     """Digest of the captioner, the images and how they are batched."""
     cut = [[record.image_id for record in group] for group in plan]
-    return hashlib.sha256(json.dumps([dict(captioner.facts), cut], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(to_json([dict(captioner.facts), cut], sort_keys=True).encode()).hexdigest()

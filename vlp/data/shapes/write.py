@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from vlp.data.shapes import formats
 from vlp.data.shapes.render import image
 from vlp.data.shapes.sample import SPLITS, Sample, samples
 from vlp.errors import InputError
-from vlp.files import raise_if_full, sha256, write_json
+from vlp.files import raise_if_full, sha256, to_json, write_json
 
 _MARK = ".made-by-vlp-data-shapes"
 _FOLDERS = ("images", "annotations", "Sentences", "Annotations")
@@ -110,11 +109,11 @@ def _write_annotations(made: Sequence[Sample], dials: Shapes, out: Path) -> dict
     written: dict[str, int] = {}
 
     def write(name: str, value: Any, records: int) -> None:
-        (out / name).write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
+        (out / name).write_text(to_json(value, ensure_ascii=False) + "\n", encoding="utf-8")
         written[name] = records
 
     def write_lines(name: str, rows: Sequence[Any]) -> None:
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        lines = "".join(to_json(row, ensure_ascii=False) + "\n" for row in rows)
         (out / name).write_text(lines, encoding="utf-8")
         written[name] = len(rows)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from vlp.files import open_to_others
 from vlp.finite import demand_tensors
 from vlp.methods.mvptr import directory as own
 from vlp.methods.mvptr.batch import Batch
@@ -122,6 +123,8 @@ class MvptrModel(Mvptr, PreTrainedModel):
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         demand_tensors(self.state_dict(), Path(save_directory) / directory.WEIGHTS, "It is not written.")
         super().save_pretrained(save_directory, *args, **kwargs)
+        for file in Path(save_directory).glob("*.safetensors"):
+            open_to_others(file)
         source, target = Path(self.config.name_or_path or ""), Path(save_directory)
         if not source.is_dir() or source.resolve() == target.resolve():
             return
