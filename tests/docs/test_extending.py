@@ -15,10 +15,12 @@ import torch
 from PIL import Image
 
 from tests.tasks import lab as making
+from vlp.batching.draw import Draw
 from vlp.batching.inputs import Inputs, Paths
 from vlp.config import methods
 from vlp.data.readers.common import Report
 from vlp.data.tables import read_table
+from vlp.methods.mvptr.tasks import Classes
 from vlp.metrics.measure import Evaluated
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -65,25 +67,35 @@ def test_the_loss(example: Load) -> None:
     assert similarity.grad is not None and similarity.grad.isfinite().all()
 
 
-def test_the_task(example: Load, lab: Paths) -> None:
+def test_the_task(example: Load, lab: Paths, start: Path) -> None:
     facts = example("vlp/config/tasks/truth.py").FACTS
     kind = example("vlp/tasks/truth.py").Truth
     measures = example("vlp/metrics/truth.py").measures
-    side = SimpleNamespace(
-        reader=SimpleNamespace(sizes=lambda rows: np.zeros(len(rows))),
-        batch=lambda rows, images: torch.tensor([int(r) for r in rows]),
-        scores=lambda model, batch: torch.stack([batch * 0.0, batch * 0.0 + 1], 1),  # always "true"
-    )
-    task_class = type("Here", (kind,), {"_side": lambda self: side})
+    assert '+    "truth": Classes,' in PAGE.read_text(encoding="utf-8")
+    task_class = type("Here", (kind,), {"_side": lambda self: Classes(self)})
     inputs = Inputs(making.experiment(entailment={}), lab)
     task = task_class(inputs, making.settings("entailment"), blind=False)
-    table = task.predict(torch.nn.Linear(1, 1), "test")
+    model = task.side.new(start)
+    assert task.side.step(model).model.head["classes"].out_features == 2
+    rows = task.rows("train")[:4]
+    batch = task.side.batch(rows, task.image_ids(rows), Draw(0, 0, slice(0, 4), 4, 0, 1))
+    loss = task.side.step(model)(batch)["labels"]
+    assert (
+        int(loss.count) == 4
+        and float(loss.total.detach()) > 0
+        and batch.labels_B.tolist() == task.targets(rows).tolist()
+    )
+    table = task.predict(model.eval(), "test")
+    assert set(table["prediction"].to_pylist()) <= {0, 1}
     assert set(table.column_names) == set(facts.columns) and facts.samples == "vlp.tasks.truth:Truth"
     truth = read_table(lab.tables, "entailment", "test")
     certain = [label for label in truth["label"].to_pylist() if label != "neutral"]
     assert 0 < table.num_rows == len(certain) < truth.num_rows
     (measure,) = measures(Evaluated(Path("p"), table, lab.tables))
-    assert measure.value == pytest.approx(100 * certain.count("entailment") / len(certain)) == 100 * task.score(table)
+    assert measure.value == pytest.approx(100 * task.score(table))
+    train = read_table(lab.tables, "entailment", "train")["label"].to_pylist()
+    guess = max(("entailment", "contradiction"), key=train.count)
+    assert measure.chance == pytest.approx(100 * certain.count(guess) / len(certain))
     assert task.targets(task.rows("train")).tolist() == [
         int(label == "entailment")
         for label in read_table(lab.tables, "entailment", "train")["label"].to_pylist()

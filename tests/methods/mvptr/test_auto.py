@@ -36,7 +36,7 @@ def test_auto_classes_read_our_directory(folder: Path) -> None:
         out, layers = theirs(b), ours.joint(b)
     assert torch.equal(out.multimodal_states[-1], layers[-1])
     assert torch.equal(out.itm_logits, ours.itm_logits(layers[-1]))
-    assert torch.equal(out.logits, ours.entailment_logits(layers[-1]))
+    assert torch.equal(out.logits, ours.class_logits(layers[-1]))
     assert out.attentions is None
 
 

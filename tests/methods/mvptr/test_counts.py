@@ -11,7 +11,7 @@ from tests.objectives.batches import batch, model
 from vlp.methods.mvptr.batch import Batch
 from vlp.methods.mvptr.model import Mvptr
 from vlp.methods.mvptr.reader import add_negative_noise
-from vlp.methods.mvptr.steps import EntailmentStep, GroundingStep, PretrainingStep, RetrievalStep, VqaStep
+from vlp.methods.mvptr.steps import ClassesStep, GroundingStep, PretrainingStep, RetrievalStep, VqaStep
 
 ALL = ("mcr_visual", "mcr_text", "vsc", "mlm", "itm", "wpg")
 
@@ -55,7 +55,7 @@ def test_of_the_tasks() -> None:
     b.scores_BA = torch.rand(4, 7, dtype=torch.float64)
     same(VqaStep(Mvptr(a.model_copy(update={"head": "vqa", "head_size": 7})).double()), b)
     b.labels_B = torch.tensor([0, 1, 2, 0])
-    same(EntailmentStep(Mvptr(a.model_copy(update={"head": "entailment"})).double()), b)
+    same(ClassesStep(Mvptr(a.model_copy(update={"head": "entailment"})).double()), b)
     b.span_mask_BGL = torch.zeros(4, 2, b.text_ids_BL.shape[1], dtype=torch.bool)
     b.span_mask_BGL[..., 1:3] = True
     b.iou_BGR = torch.rand(4, 2, b.regions_BRF.shape[1], dtype=torch.float64)

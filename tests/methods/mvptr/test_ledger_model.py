@@ -106,7 +106,7 @@ def test_itm_and_entailment_read_the_pooled_state() -> None:
     entailment: Any = model.head["entailment"]
     for logits, head, classes in (
         (model.itm_logits(x), model.itm_head, 2),
-        (model.entailment_logits(x), entailment, 3),
+        (model.class_logits(x), entailment, 3),
     ):
         torch.testing.assert_close(logits, F.linear(pooled, head.weight, head.bias))
         assert logits.shape[1] == classes
@@ -125,7 +125,7 @@ def test_vqa_reads_the_state_before_the_pooler() -> None:
 def test_dropout_stands_before_the_heads() -> None:
     heads: tuple[tuple[Head | None, str], ...] = (
         ("vqa", "answer_logits"),
-        ("entailment", "entailment_logits"),
+        ("entailment", "class_logits"),
         (None, "itm_logits"),
     )
     for head, name in heads:

@@ -69,7 +69,7 @@ def outputs(model: Mvptr, kind: str, batch: Batch) -> dict[str, Tensor]:
     elif kind == "vqa":
         found["logits"] = model.answer_logits(layers[-1])
     elif kind == "entailment":
-        found["logits"] = model.entailment_logits(layers[-1])
+        found["logits"] = model.class_logits(layers[-1])
     return found
 
 

@@ -114,8 +114,8 @@ class MvptrModel(Mvptr, PreTrainedModel):
         output.itm_logits = self.itm_logits(layers[-1])
         if self.architecture.head == "vqa":
             output.logits = self.answer_logits(layers[-1])
-        elif self.architecture.head == "entailment":
-            output.logits = self.entailment_logits(layers[-1])
+        elif self.architecture.head in ("entailment", "classes"):
+            output.logits = self.class_logits(layers[-1])
         if output_attentions:
             output.attentions = self.attention_maps(batch, states)
         return output

@@ -19,7 +19,8 @@ from vlp.models.products import Linear
 MAX_LOGIT_SCALE = math.log(100.0)
 
 
-Head = Literal["vqa", "entailment", "referring"]
+Head = Literal["vqa", "entailment", "classes", "referring"]
+"""classes: of a task with a list of classes of its own."""
 
 
 class Architecture(BaseModel):
@@ -116,6 +117,8 @@ class Mvptr(nn.Module):
             self.head["vqa"] = VocabularyHead(d, a.head_size, own_table=True)
         elif a.head == "entailment":
             self.head["entailment"] = Linear(d, 3)
+        elif a.head == "classes":
+            self.head["classes"] = Linear(d, a.head_size)
         elif a.head == "referring":
             self.head["referring"] = Linear(d, 1)
         initialise(self)
@@ -264,8 +267,10 @@ class Mvptr(nn.Module):
         """[B, answers] from the joint [CLS] state (paper 4.2.2, A.3.2)."""
         return self.head["vqa"](self.dropout(multimodal_BND[:, 0]))
 
-    def entailment_logits(self, multimodal_BND: Tensor) -> Tensor:
-        return self.head["entailment"](self.dropout(self.pooled(multimodal_BND)))
+    def class_logits(self, multimodal_BND: Tensor) -> Tensor:
+        """[B, classes] from the pooled joint [CLS] state: of entailment (reference 5.3), or of a task's own classes."""
+        assert self.architecture.head in ("entailment", "classes")
+        return self.head[self.architecture.head](self.dropout(self.pooled(multimodal_BND)))
 
     def referring_logits(self, multimodal_BND: Tensor, length: int, regions: int) -> Tensor:
         """[B,R] from each region's state: the release's `mod 3` (reference 5.4)."""

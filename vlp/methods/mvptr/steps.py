@@ -288,18 +288,16 @@ class VqaStep(Step):
         }
 
 
-class EntailmentStep(Step):
+class ClassesStep(Step):
     def forward_flops(self, sizes: Sizes, global_size: int) -> dict[str, float]:
-        return flops.classification(self.model.architecture, sizes, 3)
+        return flops.classification(self.model.architecture, sizes, self.model.architecture.head_size or 3)
 
     def counts(self, batch: Batch) -> dict[str, int]:
         return {"labels": len(batch)}
 
     def forward(self, batch: Batch) -> dict[str, LossSum]:
         assert batch.labels_B is not None
-        return {
-            "labels": labels(self.model.entailment_logits(self.model.joint(batch, cls_only=True)[-1]), batch.labels_B)
-        }
+        return {"labels": labels(self.model.class_logits(self.model.joint(batch, cls_only=True)[-1]), batch.labels_B)}
 
 
 def span_similarity(states_BND: Tensor, length: int, span_mask_BGL: Tensor, region_mask_BR: Tensor) -> Tensor:

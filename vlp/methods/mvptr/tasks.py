@@ -21,7 +21,7 @@ from vlp.methods.mvptr.reader import add_negative_noise
 from vlp.methods.mvptr.reading import SOURCES, Reading, read_from
 from vlp.methods.mvptr.reranking import UnimodalCache
 from vlp.methods.mvptr.start import check_fits, new_model
-from vlp.methods.mvptr.steps import EntailmentStep, GroundingStep, RetrievalStep, VqaStep, span_similarity
+from vlp.methods.mvptr.steps import ClassesStep, GroundingStep, RetrievalStep, VqaStep, span_similarity
 from vlp.models.device import device_of
 from vlp.regions.geometry import iou_matrix
 
@@ -115,17 +115,31 @@ class Vqa(Side, base.Classifier):
         return model.answer_logits(model.joint(batch, cls_only=True)[-1])
 
 
-class Entailment(Side, base.Classifier):
-    head: Head | None = "entailment"
+class Classes(Side, base.Classifier):
+    """Of a task that has a list `labels` of its classes, and their numbers as targets [B]."""
 
-    def step(self, model: Mvptr) -> EntailmentStep:
-        return EntailmentStep(model)
+    head: Head | None = "classes"
+
+    @property
+    def head_size(self) -> int:
+        return len(self.task.labels)
+
+    def step(self, model: Mvptr) -> ClassesStep:
+        return ClassesStep(model)
 
     def aim(self, batch: Batch, rows: np.ndarray, images: Sequence[str], draw: Draw) -> None:
         batch.labels_B = self.task.targets(rows)
 
     def scores(self, model: Mvptr, batch: Batch) -> Tensor:
-        return model.entailment_logits(model.joint(batch, cls_only=True)[-1])
+        return model.class_logits(model.joint(batch, cls_only=True)[-1])
+
+
+class Entailment(Classes):
+    head: Head | None = "entailment"
+
+    @property
+    def head_size(self) -> int:
+        return 0  # three, as the release has it
 
 
 class Grounding(Side, base.Grounder):

@@ -201,7 +201,7 @@ class Predictor:
                 (self._answers[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
             ]
         if "entailment" in can:
-            p = m.entailment_logits(last).float().softmax(-1)[0].tolist()
+            p = m.class_logits(last).float().softmax(-1)[0].tolist()
             found["entailment"] = dict(zip(LABELS, p, strict=True))
         return found
 
