@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.data.test_leaks import image, save_model, write
-from vlp.config import Experiment, build
+from vlp.config import Experiment, build, tasks
+from vlp.config.tasks import known
 from vlp.data.leaks import identity, seen
 from vlp.report.seen import Marks
 
@@ -47,6 +49,13 @@ def test_the_model_of_a_row_tells_how_many_of_its_images_it_saw(made: Path) -> N
     save_model(made / "unsaid", None)
     assert marks.model(made / "unsaid", "retrieval", "test") == "unknown"
     assert marks.model(made / "absent", "retrieval", "test") == "unknown"
+
+
+def test_of_two_tasks_of_one_table_both_are_marked(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    again = {**known(), "again": replace(known()["retrieval"], name="again")}
+    monkeypatch.setattr(tasks, "known", lambda: again)
+    marks = Marks(experiment({}), made / "tables", made / "leaks")
+    assert marks.detector("again", "test") == marks.detector("retrieval", "test") == "1 of 3"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlp.data.leaks import check, identity, seen
+from vlp.config.tasks import facts
+from vlp.data.leaks import identity, seen
 from vlp.data.leaks.match import matches
 from vlp.data.tables import read_table
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 DETECTION = "detection"
-TABLES = {task: table for table, task in check.TASKS.items()} | {DETECTION: "objects"}
 TRAINED_ON: dict[str, tuple[TrainingData, ...]] = {"vinvl": ("coco", "vg", "objects365", "openimages")}
 """Detector -> data sets its published weights were trained on (VinVL: its paper, section 2 and table 1)."""
 _ID = {"coco": "coco_id", "vg": "vg_id"}
@@ -42,7 +42,8 @@ class Marks:
 
     def _images(self, task: str, split: str) -> pa.Table:
         assert self._leaks is not None
-        rows = read_table(self._tables, TABLES[task], split)["image_id"].to_pylist()
+        table = "objects" if task == DETECTION else facts(task).table
+        rows = read_table(self._tables, table, split)["image_id"].to_pylist()
         settings = getattr(self._experiment.tasks, task, None)
         dataset = (settings.dataset if settings is not None else None) or self._experiment.data.name
         own = {image_id for image_id in rows if identity.data_set(image_id) == dataset}
