@@ -132,8 +132,8 @@ def test_a_flipped_byte_of_a_row_is_named_by_verify_and_staging(folder: Path, tm
 
 def test_checksums_are_compared_once_in_a_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    whole = Shard.damaged
-    monkeypatch.setattr(Shard, "damaged", lambda self: calls.append(self.path) or whole(self))
+    whole = Shard.check_whole
+    monkeypatch.setattr(Shard, "check_whole", lambda self, remedy: calls.append(self.path) or whole(self, remedy))
     for _ in range(3):
         RegionStore(folder / "part-0.h5", verify=True).padded(["t/1"])
     assert calls == [folder / "part-0.h5"]

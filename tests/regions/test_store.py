@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from tests.regions.full_disk import tiny_disk
 from vlp.errors import InputError
 from vlp.regions.geometry import geometry
+from vlp.regions.layout import INDEX_DIGEST
+from vlp.regions.shard import Shard
 from vlp.regions.store import COLUMNS, RegionStore, RegionWriter, spool_folder
 
 NAMES = ["circle", "square", "rösti"]
@@ -142,8 +144,9 @@ def test_id_twice_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     [
         ({"boxes": [[0, 0, 10, 5]]}, "a box is not inside the image of 9 x 9"),
         ({"boxes": [[5, 0, 4, 5]]}, "a box is not inside the image"),
-        ({"boxes": [[np.nan, 0, 4, 5]]}, "a box is not inside the image"),
-        ({"features": [[1e6, 0, 0, 0, 0]]}, "not a finite float16 number"),
+        ({"boxes": [[np.nan, 0, 4, 5]]}, r"row t/0: its boxes: 1 of 4 numbers is NaN or infinite"),
+        ({"features": [[1e6, np.nan, 0, 0, 0]]}, r"its features as float16: 2 of 5 numbers are NaN or infinite"),
+        ({"scores": [np.inf]}, r"its scores: 1 of 1 are infinite"),
         ({"classes": [3]}, "a class is not among the 3 names"),
     ],
 )
@@ -180,6 +183,34 @@ def test_changed_byte_names_the_image(tmp_path: Path) -> None:
         file.seek(place + 4 * 5 * 2)  # the second row of the second image
         file.write(b"\xff")
     assert list(RegionStore(path).damaged()) == [(path, "t/1")]
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "told"),
+    [
+        ("features", (4, 2), r"r\.h5, row t/1: its features as float16: 1 of 20 numbers is NaN or infinite"),
+        ("boxes", (0, 1), r"row t/0: its boxes: 1 of 12 numbers is NaN or infinite"),
+        ("scores", (8,), r"row t/2: its scores: 1 of 2 are infinite"),
+    ],
+)
+def test_numbers_of_another_writer_are_read_if_they_are_finite(
+    tmp_path: Path, name: str, at: tuple[int, ...], told: str
+) -> None:
+    """Its checksums are right."""
+    path = tmp_path / "r.h5"
+    _write(path, [3, 4, 2])
+    with h5py.File(path, "r+") as file:
+        file[name][at] = np.inf  # pyright: ignore
+        del file.attrs[INDEX_DIGEST]
+    shard = Shard(path)
+    digests = b"".join(shard.digest(i, None) for i in range(3))
+    with h5py.File(path, "r+") as file:
+        file["checksums"][...] = np.frombuffer(digests, np.uint8).reshape(-1, 32)  # pyright: ignore
+    assert list(RegionStore(path).damaged()) == []
+    with pytest.raises(InputError, match=told):
+        RegionStore(path, verify=True)
+    (fault,) = RegionStore(path).faults()
+    assert str(fault.row) in told
 
 
 def test_other_dtype_layout_or_format_is_named(tmp_path: Path) -> None:

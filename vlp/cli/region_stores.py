@@ -40,13 +40,13 @@ def info(store: Store) -> None:
 
 @app.command()
 def verify(store: Store) -> None:
-    """Compare every image's bytes with its checksum; name the damaged images and exit with 1 if there are any."""
-    from vlp.regions.shard import damage
+    """Compare every image's bytes with its checksum, and see that its numbers are finite; name the images where it is
+    not so, and exit with 1 if there are any."""
     from vlp.regions.store import RegionStore
 
     opened, damaged = RegionStore(store), 0
-    for path, image_id in opened.damaged():
-        print(damage(path, image_id))
+    for fault in opened.faults():
+        print(fault)
         damaged += 1
     print(f"{store}: {len(opened) - damaged:,} of {len(opened):,} images are whole")
     if damaged:

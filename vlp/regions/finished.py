@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from vlp import finished
-from vlp.errors import InputError
 from vlp.files import to_json
+from vlp.finite import demand
 from vlp.regions.detectors.base import Found
 
 _LENGTHS = struct.Struct("<4sIQ")  # mark, bytes of the header, bytes of the columns
@@ -135,7 +135,7 @@ class Finished(finished.Finished):
 def _bytes(name: str, column: Any, image_id: str, path: Path) -> bytes:
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(column, _TYPES[name])
-    if name == "features" and not np.isfinite(array).all():
-        remedy = "Look at the detector's weights and at this image."
-        raise InputError(path, "a feature is not a finite float16 number.", remedy, row=image_id)
+    if name in ("features", "boxes", "scores"):
+        what = "features as float16" if name == "features" else name
+        demand(array, path, f"its {what}", "Look at the detector's weights and at this image.", image_id)
     return array.tobytes()

@@ -12,6 +12,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from vlp.errors import InputError
+from vlp.finite import demand
+
 FORMAT = "vlp-regions/1"
 # column -> (dtype, numbers of a row; 0: D)
 COLUMNS: dict[str, tuple[str, int]] = {
@@ -51,6 +54,15 @@ class Regions:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+
+def demand_columns(path: Path, image_id: str, columns: Mapping[str, NDArray[Any]], remedy: str) -> None:
+    """Raises InputError: of an image's rows a feature (float16), a box or a score is not finite; a score may be NaN."""
+    for name, what in (("features", "features as float16"), ("boxes", "boxes")):
+        demand(columns[name], path, f"its {what}", remedy, image_id)
+    for name in ("scores", "attribute_scores"):
+        if name in columns and (count := int(np.isinf(columns[name]).sum())):
+            raise InputError(path, f"its {name}: {count} of {len(columns[name])} are infinite.", remedy, image_id)
 
 
 def tags_of(classes_K: NDArray[np.int32], class_names: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from vlp.regions.layout import (
     OPTIONAL,
     TRUTH,
     dataset,
+    demand_columns,
     image_digest,
     index_digest,
     read_strings,
@@ -79,10 +80,27 @@ class Shard:
             if self.digest(at, self.truth(at)) != self.checksums[at].tobytes():
                 yield name.decode()
 
+    def faults(self, remedy: str) -> Iterator[InputError]:
+        """One for each image whose bytes do not give its checksum, or of which a number is not finite.
+
+        A file of another writer may hold such numbers under checksums that are right.
+        """
+        for at, name in enumerate(self.ids.tolist()):
+            image_id = name.decode()
+            if self.digest(at, self.truth(at)) != self.checksums[at].tobytes():
+                yield damage(self.path, image_id, remedy)
+                continue
+            start, stop = (int(v) for v in self.offsets[at : at + 2])
+            try:
+                rows = {name: column[start:stop] for name, column in self.columns.items()}
+                demand_columns(self.path, image_id, rows, remedy)
+            except InputError as error:
+                yield error
+
     def check_whole(self, remedy: str) -> None:
-        """Raises InputError: an image's bytes do not give its checksum; the first is named."""
-        for image_id in self.damaged():
-            raise damage(self.path, image_id, remedy)
+        """Raises InputError: the first of `faults`."""
+        for fault in self.faults(remedy):
+            raise fault
 
     def digest(self, at: int, truth: Sequence[str] | None) -> bytes:
         """The checksum of the image's rows with these ground-truth tags."""

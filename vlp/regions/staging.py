@@ -14,7 +14,7 @@ from vlp.errors import ConfigError, InputError
 from vlp.files import STORE_MANIFEST, atomic, raise_if_full, read_json, sha256, write_json
 from vlp.progress import Meter
 from vlp.regions.manifest import Entry, read_manifest
-from vlp.regions.shard import Shard, damage
+from vlp.regions.shard import Shard
 
 _BLOCK = 1 << 22
 _RECORD = "staged.json"
@@ -35,9 +35,9 @@ def stage(store: Path, folder: Path) -> Path:
         if not _is_copy(store, target):
             with Meter("stage regions", store.stat().st_size >> 20, "MiB") as meter:
                 _copy(store, target, None, meter)
-            for image_id in Shard(target).damaged():
+            for fault in Shard(target).faults("Extract or import the regions again."):
                 target.unlink()
-                raise damage(store, image_id)
+                raise InputError(store, fault.problem, fault.remedy, fault.row)
         return target
     manifest = read_manifest(store)
     target.mkdir(parents=True, exist_ok=True)

@@ -85,12 +85,13 @@ class RegionStore:
     def __init__(self, path: str | Path, verify: bool = False) -> None:
         """
         Args:
-            verify: compare every image's bytes with its checksum, once in a process for each file. A folder's
-                files are compared with the manifest when they are staged, and by `vlp regions verify`.
+            verify: compare every image's bytes with its checksum, and see that its numbers are finite, once in a
+                process for each file. A folder's files are compared with the manifest when they are staged, and by
+                `vlp regions verify`.
 
         Raises:
             InputError: a file is missing, cut short, not a region store, has another dtype or layout, or does not
-                fit the manifest or the other files; with `verify`: an image's bytes are damaged.
+                fit the manifest or the other files; with `verify`: an image's bytes are damaged, or not finite.
         """
         self.path = Path(path)
         self._manifest = read_manifest(self.path) if self.path.is_dir() else None
@@ -269,8 +270,13 @@ class RegionStore:
         for shard in self._shards:
             yield from ((shard.path, image_id) for image_id in shard.damaged())
 
+    def faults(self, remedy: str = "Extract or import the regions again.") -> Iterator[InputError]:
+        """One for each image whose bytes do not give their checksum, or of which a number is not finite."""
+        for shard in self._shards:
+            yield from shard.faults(remedy)
+
     def check_whole(self, remedy: str) -> None:
-        """Raises InputError: an image's bytes do not give its checksum; the first is named."""
+        """Raises InputError: the first of `faults`."""
         for shard in self._shards:
             shard.check_whole(remedy)
 

@@ -20,6 +20,7 @@ from vlp.regions.layout import (
     FORMAT,
     INDEX_DIGEST,
     allocate,
+    demand_columns,
     image_digest,
     index_digest,
     spool_folder,
@@ -154,10 +155,9 @@ class RegionWriter:
 
     def _check(self, image_id: str, size: tuple[int, int], columns: Mapping[str, NDArray[Any]]) -> None:
         remedy = "Look at the detector's or the file's row of this image."
-        if not np.isfinite(columns["features"]).all():
-            raise InputError(self.path, "a feature is not a finite float16 number.", remedy, row=image_id)
+        demand_columns(self.path, image_id, columns, remedy)
         boxes, classes = columns["boxes"], columns["classes"]
-        inside = np.isfinite(boxes).all() and (boxes >= 0).all() and (boxes <= (*size, *size)).all()
+        inside = (boxes >= 0).all() and (boxes <= (*size, *size)).all()
         if not inside or (boxes[:, 2:] < boxes[:, :2]).any():
             raise InputError(self.path, f"a box is not inside the image of {size[0]} x {size[1]}.", remedy, image_id)
         if ((classes < -1) | (classes >= len(self.class_names))).any():
