@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vlp.config import Experiment
 
 app = typer.Typer()
+HOST = "127.0.0.1"
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Experiment file (YAML).")]
 PlanFile = Annotated[Path | None, typer.Option(help="plan.yaml of a sweep, in the place of --config.")]
@@ -56,6 +57,23 @@ def follow(
     mirror.follow(_experiments(config, plan, overrides), driver)
 
 
+def _demand_free(port: int) -> None:
+    """Raises InputError: another server listens there, so that its address would be told; or the port is not ours."""
+    import socket
+
+    with socket.socket() as probe:
+        # As the server does: what another has just left is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen(1)
+        except OSError as error:
+            kept = isinstance(error, PermissionError)
+            problem = "it is kept for the system" if kept else "another program listens there"
+            remedy = "Name another port: --port N, or make ui PORT=N."
+            raise InputError(f"port {port}", f"{problem} ({error.strerror}).", remedy) from error
+
+
 @app.command()
 def ui(
     config: ConfigFile = None,
@@ -76,6 +94,7 @@ def ui(
         return
     if not any((part.folder / "journals").is_dir() for part in parts):
         raise InputError(store.top(here), "holds no journals yet.", "Run the experiment first: make demo.")
+    _demand_free(port)
     try:
         for part in parts:
             mirror.sync(part)
@@ -85,7 +104,8 @@ def ui(
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **store.SETTINGS, **os.environ}
     places = ["--backend-store-uri", store.store_uri(here)]
     places += ["--artifacts-destination", (store.top(here) / store.ARTIFACTS).as_uri()]
-    print(mirror.table_address(here, f"http://127.0.0.1:{port}"), flush=True)
+    _demand_free(port)  # the above took seconds; once the server has its place, its address is this one
+    print(mirror.table_address(here, f"http://{HOST}:{port}"), flush=True)
     command = [sys.executable, "-m", "mlflow", "server", *places]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--host", HOST, "--port", str(port), "--workers", "1"]
     os.execve(sys.executable, command, environment)
