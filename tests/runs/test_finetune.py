@@ -25,6 +25,7 @@ from vlp.metrics.evaluation import COLUMNS
 from vlp.models.directory import digest
 from vlp.runs.finetune import finetune
 from vlp.runs.predict import predict
+from vlp.runs.pretrain import pretrain
 from vlp.tasks import make
 from vlp.tasks.base import OTHER, Task, check_unseen
 
@@ -144,3 +145,25 @@ def test_asking_for_other_results_does_not_train_again() -> None:
     plain = training()
     assert training(folds=5, exhaustive=True, splits=["val", "test"], variants=["scratch"]) == plain
     assert training(captions_reranked=3) != plain  # selection ranks no deeper
+
+
+@pytest.mark.parametrize("task", known())
+def test_a_batch_larger_than_the_data_set_is_refused_before_a_model_is_read(
+    task: str, lab: Paths, tmp_path: Path
+) -> None:
+    """Some sample would stand in it twice, and be its own negative."""
+    e = making.experiment(
+        **{task: {**SETTINGS.get(task, {}), "optimisation": {**making.OPTIMISATION, "batch_size": 64}}}
+    )
+    told = rf"tasks\.{task}\.optimisation: batch_size is 64, and there are (6|12) samples to train on\. Lower it to"
+    with pytest.raises(InputError, match=told):
+        finetune(e, task, "full", lab, tmp_path / "no model", tmp_path / "out", tmp_path / "run")
+
+
+def test_a_batch_larger_than_the_captions_is_refused_too(tiny_inputs: Path, tmp_path: Path) -> None:
+    from tests.training.tiny_run import experiment, paths
+
+    e = experiment(batch_size=41)
+    told = r"pretraining\.stage1: batch_size is 41, and there are (\d+) samples to train on\. Lower it to \1 or less"
+    with pytest.raises(InputError, match=told):
+        pretrain(e, "stage1", paths(tiny_inputs), tmp_path / "no model", tmp_path / "out", tmp_path / "run")

@@ -157,23 +157,23 @@ def test_zero_3_is_refused() -> None:
         Teaching.model_validate(plan().model_dump() | {"zero_stage": 3})
     assert Teaching.model_validate(plan().model_dump()).zero_stage == 2
     with pytest.raises(ConfigError, match=r"zero_stage: with 3 .*beyond"):
-        check(Layout(BATCH, 1, 1), plan(zero_stage=3), Student())
+        check(Layout(BATCH, 1, 1), plan(zero_stage=3), Student(), BATCH)
 
 
 def test_persistent_buffers_are_refused() -> None:
     step = Student()
     step.register_buffer("mean", torch.zeros(3), persistent=False)
-    check(Layout(BATCH, 1, 1), plan(), step)
+    check(Layout(BATCH, 1, 1), plan(), step, BATCH)
     step.encoder.append(nn.BatchNorm1d(3))
     with pytest.raises(VlpError, match=r"encoder.3.num_batches_tracked, encoder.3.running_mean, .*persistent=False"):
-        check(Layout(BATCH, 1, 1), plan(), step)
+        check(Layout(BATCH, 1, 1), plan(), step, BATCH)
 
 
 def test_parameters_without_dimensions_are_refused() -> None:
     step = Student()
     step.register_parameter("temperature", nn.Parameter(torch.tensor(0.07)))
     with pytest.raises(VlpError, match=r"Student has parameters without dimensions: temperature\. .*torch.zeros\(1\)"):
-        check(Layout(BATCH, 1, 1), plan(), step)
+        check(Layout(BATCH, 1, 1), plan(), step, BATCH)
 
 
 def test_more_rows_than_the_queue_has() -> None:

@@ -7,6 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from vlp.errors import InputError
+
 # Streams of counters: one number for each use, so that no two draws share their bits.
 ORDER, MASK, NOISE, DROPOUT, EXCHANGE, GROUPING = range(6)
 GROUP = 16
@@ -45,6 +47,13 @@ class Layout:
 
     def places(self, part: int) -> slice:
         return slice(part * self.micro, (part + 1) * self.micro)
+
+
+def demand_batch(samples: int, batch_size: int, where: str) -> None:
+    """Raises InputError: a batch would hold some sample twice, and count it among its own negatives."""
+    if batch_size > samples:
+        problem = f"batch_size is {batch_size}, and there are {samples} samples to train on."
+        raise InputError(where, problem, f"Lower it to {samples} or less, or add data.")
 
 
 @lru_cache(maxsize=2)

@@ -20,6 +20,7 @@ from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image, nms
 from vlp.config.regions import Detector as DetectorConfig
 from vlp.errors import ConfigError, InputError
 from vlp.files import atomic, read_json, sha256, write_json
+from vlp.finite import demand, demand_tensors
 from vlp.regions.appearance import COLOUR, TEXTURE, appearance
 
 FORMAT = "vlp-detector/1"
@@ -164,7 +165,10 @@ class Detector(nn.Module):
 
     def _maps(self, batch: ImageList) -> tuple[Tensor, dict[str, Tensor]]:
         low = self.backbone.low(batch.tensors)
-        return low, {"0": self.backbone.high(low)}
+        high = self.backbone.high(low)
+        # Every comparison with NaN is false: such an image would seem to have nothing in it.
+        demand(high, "detector small", "its map of a batch of images", "Look at its weights and the images.")
+        return low, {"0": high}
 
     def _classify(self, high: dict[str, Tensor], proposals: list[Tensor], sizes: list[tuple[int, int]]) -> list[Kept]:
         heads: Any = self.rcnn.roi_heads
@@ -194,10 +198,14 @@ class Detector(nn.Module):
 
 
 def save(path: str | Path, detector: Detector, training: dict[str, Any]) -> dict[str, Any]:
-    """Write the weights (safetensors) and, beside them, PATH.json: names, sizes, thresholds, facts -> what it holds."""
-    path = Path(path)
+    """Write the weights (safetensors) and, beside them, PATH.json: names, sizes, thresholds, facts -> what it holds.
+
+    Raises InputError: a weight is not finite.
+    """
+    path, state = Path(path), detector.state_dict()
+    demand_tensors(state, path, "It is not written. Lower regions.detector.learning_rate and train again.")
     with atomic(path) as temporary:
-        safetensors.torch.save_file({k: v.contiguous() for k, v in detector.state_dict().items()}, temporary)
+        safetensors.torch.save_file({k: v.contiguous() for k, v in state.items()}, temporary)
     value = {
         "format": FORMAT,
         "sha256": sha256(path),
@@ -218,7 +226,8 @@ def files(weights: Path) -> dict[str, Path]:
 def load(path: str | Path) -> tuple[Detector, dict[str, Any]]:
     """The detector at `path`, ready to detect, and what its .json says.
 
-    Raises InputError: one of the two files is missing, damaged, or the weights are not those the .json tells of.
+    Raises InputError: one of the two files is missing, damaged, or the weights are not those the .json tells of, or
+    not finite.
     """
     path = Path(path)
     remedy = "Train the detector again: vlp regions train."
@@ -231,7 +240,9 @@ def load(path: str | Path) -> tuple[Detector, dict[str, Any]]:
         raise InputError(path, "the weights are not those that the .json beside them tells of.", remedy)
     detector = Detector(DetectorConfig.model_validate(facts["config"]), facts["class_names"])
     try:
-        detector.load_state_dict(safetensors.torch.load_file(path))
+        state = safetensors.torch.load_file(path)
+        demand_tensors(state, path, remedy)
+        detector.load_state_dict(state)
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(path, f"the weights do not fit ({str(error).splitlines()[0]}).", remedy) from error
     return detector.eval().to(memory_format=torch.channels_last), facts

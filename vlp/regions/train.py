@@ -133,15 +133,16 @@ def train(
         log: called with (step, losses) now and then.
 
     Raises:
-        InputError: every image is bad.
+        InputError: every image is bad, or there are fewer than a batch holds; the loss is not finite.
     """
+    if config.batch_size > count:
+        problem = f"batch_size is {config.batch_size}, and there are {count} train images with objects."
+        raise InputError("regions.detector", problem, f"Lower it to {count} or less, or add images.")
     with deterministic(seed, threads):
         detector = Detector(config, class_names).to(memory_format=torch.channels_last).train()
         steps = max(1, round(config.epochs * count / config.batch_size))
         optimiser = torch.optim.AdamW(detector.parameters(), lr=config.learning_rate, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=config.learning_rate, total_steps=steps + 1, pct_start=0.2, cycle_momentum=False
-        )
+        rates = schedule(optimiser, config.learning_rate, steps)
         order = _order(count, seed)
         seen, total = 0, math.nan
         with Meter("train the detector", steps, "steps") as meter:
@@ -151,6 +152,9 @@ def train(
                 if used:
                     losses = detector.rcnn([image for image, _ in used], [target for _, target in used])
                     loss = sum(losses.values()) + (CLASS_WEIGHT - 1) * losses["loss_classifier"]
+                    if not math.isfinite(loss.item()):
+                        problem = f"step {step}: the loss is {loss.item()}; the detector is not trained."
+                        raise InputError("regions.detector", problem, "Lower learning_rate, or look at the boxes.")
                     optimiser.zero_grad()
                     loss.backward()
                     torch.nn.utils.clip_grad_norm_(detector.parameters(), _MAX_NORM)
@@ -158,7 +162,7 @@ def train(
                     seen, total = seen + len(used), loss.item()
                     if log is not None and (step % 20 == 0 or step == steps - 1):
                         log(step, {"loss": total, **{k: v.item() for k, v in losses.items()}})
-                    schedule.step()
+                    rates.step()
                 meter.advance(1, f"loss {total:.3f}")
         if not seen:
             file = data.first.path
@@ -167,6 +171,16 @@ def train(
         fit_scale(detector, data, min(count, SCALE_IMAGES))
     facts = {"images": count, "steps": steps, "images_seen": seen, "last_loss": total, "seed": seed, "threads": threads}
     return detector, facts
+
+
+def schedule(optimiser: torch.optim.Optimizer, rate: float, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """Up in a fifth of the steps, then down; of fewer than five steps that fifth is none, and they go down only."""
+    total = steps + 1
+    if steps < 5:  # with four OneCycleLR divides by zero, with fewer it begins beyond its peak
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=total)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=rate, total_steps=total, pct_start=0.2, cycle_momentum=False
+    )
 
 
 def fit_scale(detector: Detector, data: Examples, count: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from vlp.batching.inputs import Inputs, Paths
-from vlp.batching.order import DROPOUT, generator
+from vlp.batching.order import DROPOUT, demand_batch, generator
 from vlp.config import Experiment
 from vlp.models import directory
 from vlp.regions import carried
@@ -30,6 +30,8 @@ def finetune(
     inputs = Inputs(experiment, paths)
     job = make(task, inputs, variant)
     o = job.config.optimisation
+    samples = TrainSamples(job)
+    demand_batch(len(samples.rows), o.batch_size, f"tasks.{task}.optimisation")
     scratch = variant == "scratch"
     torch.manual_seed(int(generator(experiment.seed, DROPOUT, 2**31 + 1).integers(2**62)))
     model = job.side.new(None if scratch else init)
@@ -39,7 +41,6 @@ def finetune(
     settings = job.config.of_training | {"optimisation": o.decides()}
     fingerprint = inputs.fingerprint(task, variant, settings, experiment.seed, start)
     selection = Selection(lambda: job.score(job.selection_predictions(model)), job.config.evaluations)
-    samples = TrainSamples(job)
     images = inputs.identity(samples.images)
     result = train(job.side.step(model), model, samples, o, run_dir, experiment.seed, fingerprint, selection)
     seen = Seen(task, images, None if scratch else init)

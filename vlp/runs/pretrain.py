@@ -11,15 +11,27 @@ import numpy as np
 from vlp.batching.batch import Batch
 from vlp.batching.draw import Draw
 from vlp.batching.inputs import Inputs, Paths
+from vlp.batching.order import demand_batch
 from vlp.config import Experiment
 from vlp.data.leaks.seen import PRETRAINING
 from vlp.errors import InputError
 from vlp.methods import get
 from vlp.methods.base import Reader
 from vlp.models import directory
+from vlp.phrases.corpus import TextSet
 from vlp.regions import carried
 from vlp.runs.finish import Seen, finish
 from vlp.training.loop import train
+
+
+def train_rows(texts: TextSet, excluded: Set[str] = frozenset()) -> np.ndarray:
+    """Rows of the texts that pre-training reads. Raises InputError: there is none."""
+    kept = [split == "train" and i not in excluded for split, i in zip(texts.splits, texts.image_ids, strict=True)]
+    rows = np.flatnonzero(kept)
+    if not len(rows):
+        remedy = "Check the splits of the captions table, and data.exclusion."
+        raise InputError("corpus", "holds no train caption.", remedy)
+    return rows
 
 
 class CaptionPairs:
@@ -27,13 +39,7 @@ class CaptionPairs:
 
     def __init__(self, reader: Reader, excluded: Set[str] = frozenset()) -> None:
         """`excluded`: images that are left out, with all their texts."""
-        self.reader, texts = reader, reader.texts
-        kept = [split == "train" and i not in excluded for split, i in zip(texts.splits, texts.image_ids, strict=True)]
-        self.rows = np.flatnonzero(kept)
-        if not len(self.rows):
-            raise InputError(
-                "corpus", "holds no train caption.", "Check the splits of the captions table, and data.exclusion."
-            )
+        self.reader, self.rows = reader, train_rows(reader.texts, excluded)
 
     @property
     def images(self) -> set[str]:
@@ -69,12 +75,14 @@ def pretrain(
         detector: the detector that made the regions, to go along in `out`; None: that of `init`, if it has one.
 
     Raises:
-        InputError: `detector` did not make the regions.
+        InputError: `detector` did not make the regions; a batch is larger than the data set.
     """
     inputs, e, method = Inputs(experiment, paths), experiment, get(experiment.model.method)
     if detector is not None:
         carried.check(detector, inputs.store.facts)
     o = getattr(e.pretraining, stage)
+    count = len(train_rows(inputs.corpus.texts("captions"), inputs.excluded))
+    demand_batch(count, o.batch_size, f"pretraining.{stage}")
     model = method.load(init) if init is not None else method.new_model(inputs)
     work = method.stage(stage, model, inputs)
     # Streams of the stages differ, or the second would see the first one's masks and order again.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from torch import nn
 
-from vlp.batching.order import Layout
+from vlp.batching.order import Layout, demand_batch
 from vlp.config.training import Contrast, Plan
 from vlp.errors import ConfigError, VlpError
 from vlp.training.base import beyond_of
 from vlp.training.contrast import Contrasting
 
 
-def check(layout: Layout, o: Plan, module: nn.Module) -> None:
-    """Raises VlpError, ConfigError: the batch can not be shared so, or the step module has what would be lost."""
+def check(layout: Layout, o: Plan, module: nn.Module, samples: int) -> None:
+    """Raises VlpError, ConfigError: the batch can not be shared so, or is more than all samples; the step module has
+    what would be lost."""
+    demand_batch(samples, o.batch_size, "training")
     try:
         o.shared_by(layout.world)
     except ValueError as error:

@@ -124,7 +124,7 @@ class Training:
         self.module = copy.deepcopy(step_module) if o.zero_stage == 3 else step_module
         self.run_dir, self.seed, self.selection, self.probe = run_dir, seed, selection, probe
         self.layout = Layout(o.batch_size, self.world, o.accumulation)
-        check(self.layout, o, step_module)
+        check(self.layout, o, step_module, len(source.lengths))
         self.beyond = beyond_of(step_module)
         self.cached = isinstance(o, Contrast) and o.embedding_cache
         self.factors = [group.rate for group in groups(self.module)]

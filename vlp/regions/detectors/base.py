@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vlp.finite import demand
+
 if TYPE_CHECKING:
     import torch
     from PIL import Image
@@ -56,6 +58,15 @@ class Detector(Protocol):
             sizes: (width, height) of the original images, in whose pixels the boxes are told.
         """
         ...
+
+
+def demand_outputs(name: str, *outputs: torch.Tensor) -> None:
+    """Raises InputError: the detector's numbers of a batch are not finite.
+
+    Every comparison with NaN is false: such an image would seem to have nothing in it.
+    """
+    for output in outputs:
+        demand(output, f"detector {name}", "its outputs for a batch of images", "Look at its weights and the images.")
 
 
 def without_attributes(

@@ -22,9 +22,10 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign, clip_boxes_to
 from vlp.config.regions import Selection
 from vlp.errors import InputError
 from vlp.files import read_json, sha256
+from vlp.finite import demand_tensors
 from vlp.images.decode import to_float, to_pixels
 from vlp.images.modes import widened
-from vlp.regions.detectors.base import Found, names_or_numbers, without_attributes
+from vlp.regions.detectors.base import Found, demand_outputs, names_or_numbers, without_attributes
 from vlp.regions.detectors.selection import select
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Torchvision:
     def _two_stage(self, batch: ImageList) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
         maps = self._model.backbone(batch.tensors)
         maps = {"0": maps} if isinstance(maps, Tensor) else maps
+        demand_outputs(self.name, *maps.values())
         proposals, _ = self._model.rpn(batch, maps)
         heads, sizes = self._model.roi_heads, batch.image_sizes
 
@@ -120,6 +122,7 @@ class Torchvision:
     def _one_stage(self, batch: ImageList) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
         self._transform.batch = batch
         found = self._model([*batch.tensors])
+        demand_outputs(self.name, *self._maps.values())
         parts = zip(found, batch.image_sizes, strict=True)
         kept = [self._keep(f["boxes"], f["labels"] - 1, f["scores"], size) for f, size in parts]
         boxes, maps = [b for b, _, _ in kept], self._maps
@@ -209,13 +212,15 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise InputError(path, "the detector's weights are missing.", "Name the file with --weights.")
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            state = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each kind of damage has an exception of its own
         raise InputError(path, f"the weights cannot be read ({str(error).splitlines()[0]}).", remedy) from error
     state = state.get("model", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise InputError(path, "not a state dict.", remedy)
+    demand_tensors(state, path, "Fetch or train the weights again.")
     return state
 
 

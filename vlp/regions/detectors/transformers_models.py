@@ -16,9 +16,10 @@ from torchvision.ops import box_convert
 from vlp.config.regions import Selection
 from vlp.errors import InputError
 from vlp.files import sha256
+from vlp.finite import demand_tensors
 from vlp.images.modes import widened
 from vlp.local import UNREADABLE, first_line, on_disk
-from vlp.regions.detectors.base import Found, without_attributes
+from vlp.regions.detectors.base import Found, demand_outputs, without_attributes
 from vlp.regions.detectors.selection import select
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Transformers:
         masked = {"pixel_mask": mask_BHW.to(self.device)} if self._masked else {}
         output = self._model(pixel_values=pixels_B3HW.to(self.device), **masked)
         logits_BQC, boxes_BQ4 = output.logits.float(), output.pred_boxes.float()
+        demand_outputs(self.name, logits_BQC, boxes_BQ4)
         states_BQD = output.last_hidden_state[:, -logits_BQC.shape[1] :].float()  # YOLOS: the queries stand last
         if logits_BQC.shape[-1] == len(self.class_names) + 1:  # the last class is "no object"
             chances_BQC = logits_BQC.softmax(-1)[..., :-1]
@@ -122,6 +124,7 @@ def build(directory: Path | str, device: str = "cpu", selection: Selection | Non
         raise InputError(
             folder, f"no object-detection model can be read from it ({first_line(error)}).", remedy
         ) from error
+    demand_tensors(model.state_dict(), folder, "Fetch or train the model again.")
     return Transformers(model, processor, str(directory), sha256(folder), selection, device)
 
 

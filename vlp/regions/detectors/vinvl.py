@@ -13,7 +13,7 @@ from torch import Tensor
 from vlp.errors import InputError
 from vlp.files import sha256
 from vlp.regions.detectors import recipes, x152c4
-from vlp.regions.detectors.base import Found, without_attributes
+from vlp.regions.detectors.base import Found, demand_outputs, without_attributes
 from vlp.regions.detectors.recipes import NAMES
 from vlp.regions.detectors.vinvl_weights import LABEL_MAP, Names, load_names, load_network
 from vlp.regions.detectors.x152c4 import X152C4, Described, Sizes, fold_norms, stack_by_size
@@ -86,6 +86,7 @@ class VinVL:
         with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
             for group in stack_by_size(images):
                 maps, described = self.network(torch.stack([images[at] for at in group]).to(self.device))
+                demand_outputs(self.name, maps)
                 for row, at in enumerate(group):
                     found[at] = self._found(maps[row : row + 1], described[row], _size(images[at]), sizes[at])
         return [found[at] for at in range(len(images))]

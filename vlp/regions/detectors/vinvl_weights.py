@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vlp.errors import InputError
+from vlp.finite import demand_tensors
 from vlp.regions.detectors.inclusive import cell_anchors
 from vlp.regions.detectors.x152c4 import STRIDE, X152C4, Sizes
 
@@ -94,6 +95,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         value = value["model"]
     if not isinstance(value, Mapping) or not all(isinstance(v, Tensor) for v in value.values()):
         raise InputError(path, "neither a state dict nor a checkpoint with one under `model`.", _REMEDY)
+    demand_tensors(value, path, _REMEDY)
     return {str(name).removeprefix("module."): tensor for name, tensor in value.items()}
 
 
