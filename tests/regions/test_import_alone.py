@@ -15,7 +15,7 @@ from vlp.errors import ConfigError, InputError
 from vlp.regions.store import RegionStore
 
 
-def _call(*arguments: str | Path) -> str:
+def _call(*arguments: str | Path | float) -> str:
     result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
@@ -67,7 +67,10 @@ def test_a_bad_image_is_left_out_or_ends_it(tmp_path: Path) -> None:
     images = _pictures(tmp_path / "images")
     (images / "2.jpg").write_bytes(b"no image")
     call = ("import", "--tsv", folder, "--dataset", "coco", "--images", images, "--out", out)
-    assert "3 images" in _call(*call) and "not_in_tables: 1" in _call(*call)
+    with pytest.raises(InputError, match=r"1 of 4 images cannot be read: .*--max-lost"):
+        _call(*call)
+    text = _call(*call, "--max-lost", 0.3)
+    assert "3 images" in text and "not_in_tables: 1" in text
     with pytest.raises(InputError, match=r"2\.jpg, row coco/2: the image cannot be read"):
         _call(*call, "--on-bad-image", "stop")
 

@@ -52,7 +52,7 @@ def _tsv(folder: Path, dtype: str, seed: int = 0) -> Path:
 
 
 def _import(folder: Path, out: Path) -> RegionStore:
-    import_tsv(folder, _records(), "flickr30k", out, Skipped("stop"))
+    import_tsv(folder, _records(), "flickr30k", out, Skipped("stop"), max_lost=0.3)
     return RegionStore(out)
 
 

@@ -28,6 +28,10 @@ def import_(
         str | None, typer.Option(help="With --tsv: train, val or test. gt_objects are kept of train only.")
     ] = None,
     on_bad_image: Annotated[str | None, typer.Option(help="skip or stop.")] = None,
+    max_lost: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="With --tsv: share of images, tags that may be lost; else 0.2."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Experiment file (YAML).")] = None,
     tables: Annotated[Path | None, typer.Option(help="Folder of the tables.")] = None,
     quality: Annotated[Path | None, typer.Option(help="Where to write the counts (JSON); with --tsv OUT.json.")] = None,
@@ -50,36 +54,50 @@ def import_(
             raise ConfigError("--tsv: give --dataset too, and no --config or --tables")
         if split not in (None, "train", "val", "test"):
             raise ConfigError(f"--split {split}: wanted train, val or test")
-        _import_folder(tsv, dataset, images, split or "", mode, out, quality or out.with_suffix(".json"))
+        quality = quality or out.with_suffix(".json")
+        _import_folder(tsv, dataset, images, split or "", mode, out, quality, max_lost)
         return
     if config is None or tables is None or quality is None:
         raise ConfigError("give --tsv DIR and --dataset, or --config, --tables and --quality")
     if dataset is not None or images is not None or split is not None:
         raise ConfigError("--dataset, --images and --split go with --tsv: an experiment's tables know them")
+    if max_lost is not None:
+        raise ConfigError("--max-lost goes with --tsv: an experiment has data.max_lost")
     _import_experiment(
         config, [*(overrides or ()), *(f"regions.{k}={v}" for k, v in bad.items())], tables, out, quality
     )
 
 
 def _import_folder(
-    tsv: Path, dataset: str, images: Path | None, split: str, mode: Literal["skip", "stop"], out: Path, quality: Path
+    tsv: Path,
+    dataset: str,
+    images: Path | None,
+    split: str,
+    mode: Literal["skip", "stop"],
+    out: Path,
+    quality: Path,
+    max_lost: float | None,
 ) -> None:
     from vlp.files import write_json
     from vlp.images.decode import Skipped
     from vlp.regions.store import RegionStore
     from vlp.regions.tsv_records import annotated, of_files
-    from vlp.regions.vinvl_tsv import import_tsv
+    from vlp.regions.vinvl_tsv import MAX_LOST, import_tsv
 
     skipped = Skipped(mode)
-    found = annotated(tsv, dataset, split) if images is None else of_files(tsv, dataset, split, images, skipped)
-    value = import_tsv(tsv, found, dataset, out, skipped)
+    limit = MAX_LOST if max_lost is None else max_lost
+    if images is None:
+        found = annotated(tsv, dataset, split, skipped, limit)
+    else:
+        found = of_files(tsv, dataset, split, images, skipped, limit)
+    value = import_tsv(tsv, found, dataset, out, skipped, limit)
     write_json(quality, value)
     tell_skipped(skipped.images)
     counts, store = value["tsv"], RegionStore(out)
     print(f"{out}: {len(store):,} images, {store.rows:,} regions; rows of {counts['row']} numbers, {counts['dtype']}")
-    for key in ("not_in_tables", "without_predictions", "objects_without_row", "other_size", "truth_left_out"):
-        if counts[key]:
-            print(f"{key}: {counts[key]}")
+    for key, count in counts.items():
+        if key not in ("row", "dtype", "objects") and count:
+            print(f"{key}: {count}")
 
 
 def _import_experiment(config: Path, overrides: list[str], tables: Path, out: Path, quality: Path) -> None:
@@ -109,7 +127,7 @@ def _import_experiment(config: Path, overrides: list[str], tables: Path, out: Pa
         skipped = Skipped(chosen.regions.on_bad_image)
         images = records(rows(tables, "images"), chosen.data_root)
         held = {image.image_id.partition("/")[0] for image in images}
-        value = import_sets({n: f for n, f in folders.items() if n in held}, images, out, skipped)
+        value = import_sets({n: f for n, f in folders.items() if n in held}, images, out, skipped, chosen.data.max_lost)
         add_truth(chosen, out, tables)  # gt_objects of the files come first
         write_json(quality, value)
         record(run, value, quality)

@@ -102,7 +102,7 @@ class WithRegions(Experiment):
     depends: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "detector": ("regions.detector", "regions.on_bad_image", "seed", "launch.cpu_threads"),
         "regions": ("regions", "launch.cpu_threads"),
-        "regions_import": ("regions",),
+        "regions_import": ("regions", "data.max_lost"),
         "regions_merge": ("data",),
     }
 

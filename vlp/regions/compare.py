@@ -223,7 +223,7 @@ def open_reference(path: Path, store: RegionStore) -> Iterator[tuple[RegionStore
     skipped = Skipped("skip")
     with TemporaryDirectory(prefix="vlp-compare-") as temporary:
         made = Path(temporary) / "reference.h5"
-        import_tsv(path, records, prefixes.pop(), made, skipped)
+        import_tsv(path, records, prefixes.pop(), made, skipped, max_lost=1)
         yield RegionStore(made), skipped.images
 
 

@@ -43,16 +43,14 @@ def raw_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
 
 
 def lines(path: Path, prefix: str) -> Iterator[tuple[int, str, list[bytes]]]:
-    """Row number, our image id and the tab-separated cells of each line.
+    """Row number, our image id and the tab-separated cells of each line, at least one.
 
-    Raises InputError: the file is missing, is not as its .lineidx says, or a line has too few cells.
+    Raises InputError: the file is missing, or is not as its .lineidx says.
     """
     for row, _, line in raw_lines(path):
         if not line.strip():
             continue
         cells = line.rstrip(b"\r\n").split(b"\t")
-        if len(cells) < 2:
-            raise InputError(path, "a line without a tab.", REMEDY, row=row)
         yield row, image_id_of(prefix, cells[0]), cells
 
 

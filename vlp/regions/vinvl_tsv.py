@@ -9,63 +9,48 @@ exchanged, is named. Files are read line by line: memory does not grow with the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.images.decode import ImageRecord, Skipped
 from vlp.progress import Meter
-from vlp.regions.geometry import clip, iou_matrix
+from vlp.regions.geometry import clip
 from vlp.regions.quality import by_split
 from vlp.regions.store import RegionWriter
+from vlp.regions.tsv_forms import of_folder
 from vlp.regions.tsv_lines import REMEDY, check_number, image_id_of, lines, raw_lines
-from vlp.regions.tsv_rows import EXACT, Layout, RowError, decode, find_layout
+from vlp.regions.tsv_losses import Losses
+from vlp.regions.tsv_objects import Prediction, join, prediction
+from vlp.regions.tsv_rows import Layout, RowError, decode, find_layout
 from vlp.tracking.run import code_version
 
-SAME_BOX = 0.9
-"""An object belongs to the row whose box it overlaps so much."""
 NAMES_FILE = "regions.json"
 """Beside the two files if `vlp regions export` wrote them: the store's facts and the order of its names."""
+MAX_LOST = 0.2
 _SHOWN = 100
-_COUNTED = ("not_in_tables", "without_predictions", "objects", "objects_without_row", "truth_left_out")
+_COUNTED = (
+    "not_in_tables",
+    "without_predictions",
+    "objects",
+    "objects_without_row",
+    "objects_without_name",
+    "truth_left_out",
+)
 """The last: images whose gt_objects are not kept, as they are not of train."""
-
-
-@dataclass(frozen=True)
-class _Object:
-    name: str
-    rect: tuple[float, float, float, float]
-    """Pixels"""
-    score: float
-    """NaN: none"""
-    attribute: str | None
-    """The surest of its attributes"""
-    attribute_score: float
-
-
-@dataclass(frozen=True)
-class _Prediction:
-    """A line of predictions.tsv."""
-
-    objects: list[_Object]
-    size: tuple[float, float]
-    """Width and height that the rects are of"""
-    truth: list[str] | None
-    """Class names of gt_objects; None: it has none"""
 
 
 @dataclass(frozen=True)
 class _Index:
     """What predictions.tsv holds: byte offset of each wanted image's line, all names."""
 
-    places: dict[str, int]
+    places: dict[str, tuple[int, int]]
+    """And the line's number, from 1"""
     class_names: list[str]
     attribute_names: list[str]
 
@@ -100,13 +85,19 @@ class _Tally:
     other_size: list[dict[str, Any]]
 
 
-def import_tsv(folder: Path, images: Sequence[ImageRecord], prefix: str, out: Path, skipped: Skipped) -> dict[str, Any]:
+def import_tsv(
+    folder: Path, images: Sequence[ImageRecord], prefix: str, out: Path, skipped: Skipped, max_lost: float = MAX_LOST
+) -> dict[str, Any]:
     """As `import_sets`, of one data set: the files' `1000268201` is our `flickr30k/1000268201`."""
-    return import_sets({prefix: folder}, images, out, skipped)
+    return import_sets({prefix: folder}, images, out, skipped, max_lost)
 
 
 def import_sets(
-    folders: Mapping[str, Path], images: Sequence[ImageRecord], out: Path, skipped: Skipped
+    folders: Mapping[str, Path],
+    images: Sequence[ImageRecord],
+    out: Path,
+    skipped: Skipped,
+    max_lost: float = MAX_LOST,
 ) -> dict[str, Any]:
     """Write the store `out` with the rows of those `images` that the files have -> quality.json's content.
 
@@ -118,11 +109,12 @@ def import_sets(
     Args:
         folders: name of each data set -> its folder with features.tsv and predictions.tsv; or the former itself, which
             may then have another name.
+        max_lost: share of a data set's images, objects and names, in all and of each split, that may be lost.
 
     Raises:
-        InputError: a file is missing or is no such file; an id comes twice; no image of a data set is in its files; the
-            data sets' features differ in size; a line is bad or an image is missing and `skipped` says stop; the disk
-            is full.
+        InputError: a file is missing or is no such file; an id comes twice; no image of a data set is in its files, or
+            more is lost than `max_lost`; the data sets' features differ in size; a line is bad or an image is missing
+            and `skipped` says stop; the disk is full.
     """
     sources = [_open(folder, prefix, images) for prefix, folder in folders.items()]
     size = sources[0].layout.size
@@ -147,14 +139,17 @@ def import_sets(
         RegionWriter(out, size - 6, index.class_names, facts, index.attribute_names) as writer,
     ):
         for source in sources:
-            before = writer.images
-            _import_lines(source, index, writer, tally, meter, skipped)
+            before, told = writer.images, len(skipped.images)
+            losses = _import_lines(source, index, writer, tally, meter, skipped)
             for record in source.wanted.values():
                 if record.image_id not in tally.seen:
                     skipped.add(record, source.features, "the image is not in the file")
             if writer.images == before:
                 remedy = f"The ids must be those after `{source.prefix}/`."
-                raise InputError(source.features, "it has none of the images of the tables.", remedy)
+                first = skipped.images[told]["reason"] if len(skipped.images) > told else "no image is asked for"
+                raise InputError(source.features, f"it has none of the images of the tables: {first}.", remedy)
+            reasons = [image["reason"] for image in skipped.images[told:]]
+            losses.check(source.folder, source.wanted.values(), reasons, max_lost)
     return {
         "splits": by_split(out, {record.image_id: record.split for record in images}, ()),
         "tsv": {"row": size, "dtype": ", ".join(dtypes), **tally.counts, "other_size": len(tally.other_size)},
@@ -167,6 +162,8 @@ def import_sets(
 def _open(folder: Path, prefix: str, images: Sequence[ImageRecord]) -> _Source:
     features = folder if folder.suffix == ".tsv" else folder / "features.tsv"
     folder = features.parent
+    if not features.exists() and (form := of_folder(folder)) is not None:
+        raise InputError(features, f"the file is missing; the folder looks like {form[0]}.", form[1])
     wanted = {record.image_id: record for record in images if record.image_id.startswith(f"{prefix}/")}
     index, facts = _named(folder, _index_predictions(folder / "predictions.tsv", prefix, wanted))
     return _Source(features, prefix, wanted, index, facts, find_layout(features))
@@ -179,13 +176,14 @@ def _joined(indices: Sequence[_Index]) -> _Index:
 
 def _import_lines(
     source: _Source, index: _Index, writer: RegionWriter, tally: _Tally, meter: Meter, skipped: Skipped
-) -> None:
+) -> Losses:
     """Add the rows of one data set; `index` has the names of all."""
     classes_of = {name: i for i, name in enumerate(index.class_names)}
     attributes_of = {name: i for i, name in enumerate(index.attribute_names)}
     numbers = source.folder / "imageid2idx.json"
     rows_of_ids = read_json(numbers) if numbers.exists() else {}
-    counts, places = tally.counts, source.index.places
+    counts, places, losses = tally.counts, source.index.places, Losses()
+    own = source.facts is not None
     with source.predictions.open("rb") as predicted:
         for row, image_id, cells in lines(source.features, source.prefix):
             check_number(source.folder, rows_of_ids, cells[0], row)
@@ -198,24 +196,27 @@ def _import_lines(
             tally.seen.add(image_id)
             meter.advance(1)
             size = (record.width, record.height)
-            line = _Prediction([], size, None)
+            line, file, number = Prediction([], size, None), source.features, row
             try:
                 rows = decode(cells, source.layout)
                 if not len(rows):
                     raise RowError("the image has no regions")
                 if image_id in places:
-                    predicted.seek(places[image_id])
-                    line = _prediction(predicted.readline(), record)
+                    file, (place, number) = source.predictions, places[image_id]
+                    predicted.seek(place)
+                    line = prediction(predicted.readline(), record, own)
                 else:
                     counts["without_predictions"] += 1
             except RowError as bad:
-                skipped.add(record, source.features, f"line {row}: {bad}")
+                skipped.add(record, file, f"line {number}: {bad}")
                 continue
             if line.size != size:
                 tally.other_size.append({"image_id": image_id, "annotated": list(line.size), "real": list(size)})
-            taken = _join(rows[:, -6:-2], line, size)
+            taken = join(rows[:, -6:-2], line, size)
+            losses.add(record, rows[:, -6:-2], line, taken)
             counts["objects"] += len(line.objects)
             counts["objects_without_row"] += len(line.objects) - sum(found is not None for found in taken)
+            counts["objects_without_name"] += sum(o.name is None for o in line.objects)
             if not any(taken):
                 tally.without.append(image_id)
             counts["truth_left_out"] += line.truth is not None and record.split != "train"
@@ -225,16 +226,18 @@ def _import_lines(
                 size,
                 rows[:, :-6],
                 boxes,
-                [-1 if o is None else classes_of[o.name] for o in taken],
+                [-1 if o is None or o.name is None else classes_of[o.name] for o in taken],
                 [np.nan if o is None else o.score for o in taken],
                 [-1 if o is None or o.attribute is None else attributes_of[o.attribute] for o in taken],
                 [np.nan if o is None else o.attribute_score for o in taken],
                 truth=line.truth if record.split == "train" else None,
             )
+    return losses
 
 
 def _index_predictions(path: Path, prefix: str, wanted: dict[str, ImageRecord]) -> _Index:
-    places: dict[str, int] = {}
+    places: dict[str, tuple[int, int]] = {}
+    own = (path.parent / NAMES_FILE).exists()
     names: set[str] = set()
     attributes: set[str] = set()
     for row, place, line in raw_lines(path):
@@ -243,13 +246,13 @@ def _index_predictions(path: Path, prefix: str, wanted: dict[str, ImageRecord]) 
             continue
         if image_id in places:
             raise InputError(path, f"the id {image_id} comes twice.", "Remove one of the two.", row=row)
+        places[image_id] = place, row
         try:
-            objects = _prediction(line, wanted[image_id]).objects
-        except RowError as bad:
-            raise InputError(path, f"{image_id}: {bad}.", REMEDY, row=row) from bad
-        names.update(o.name for o in objects)
+            objects = prediction(line, wanted[image_id], own).objects
+        except RowError:
+            continue  # told where the image is left out
+        names.update(o.name for o in objects if o.name is not None)
         attributes.update(o.attribute for o in objects if o.attribute is not None)
-        places[image_id] = place
     return _Index(places, sorted(names), sorted(attributes))
 
 
@@ -269,62 +272,3 @@ def _named(folder: Path, index: _Index) -> tuple[_Index, dict[str, Any] | None]:
         raise InputError(path, f"it does not know the name {strange[0]!r} of predictions.tsv.", remedy)
     facts.pop("format", None)
     return _Index(index.places, classes, attributes), facts
-
-
-def _prediction(line: bytes, record: ImageRecord) -> _Prediction:
-    """Raises RowError: not JSON of the form."""
-    try:
-        value = json.loads(line.split(b"\t", 1)[1])
-        truth: list[str] | None = None
-        width, height, objects = record.width, record.height, value
-        if isinstance(value, dict):
-            width, height, objects = value.get("image_w", width), value.get("image_h", height), value["objects"]
-            if value.get("gt_objects") is not None:
-                truth = [str(item["class"]) for item in value["gt_objects"]]
-        if not (width > 0 and height > 0):
-            raise ValueError(f"an image of {width} x {height}")
-        return _Prediction([_object(item) for item in objects], (width, height), truth)
-    except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RowError(f"not JSON with objects of class and rect ({type(error).__name__}: {error})") from error
-
-
-def _object(item: dict[str, Any]) -> _Object:
-    x1, y1, x2, y2 = (float(v) for v in item["rect"])
-    attributes, scores = list(item.get("attr") or ()), [float(v) for v in item.get("attr_conf") or ()]
-    best = int(np.argmax(scores)) if scores else 0
-    return _Object(
-        str(item["class"]),
-        (x1, y1, x2, y2),
-        float(item.get("conf", np.nan)),
-        str(attributes[best]) if attributes else None,
-        scores[best] if attributes and scores else np.nan,
-    )
-
-
-def _join(boxes_N4: NDArray[np.float32], line: _Prediction, size: tuple[int, int]) -> list[_Object | None]:
-    """The object of each row, in the size of the image that gives more objects a row: the annotated or the real one."""
-    taken = _join_in(boxes_N4, line.objects, line.size)
-    if line.size != size and sum(o is not None for o in taken) < len(line.objects):
-        other = _join_in(boxes_N4, line.objects, size)
-        if sum(o is not None for o in other) > sum(o is not None for o in taken):
-            return other
-    return taken
-
-
-def _join_in(
-    boxes_N4: NDArray[np.float32], objects: Sequence[_Object], size: tuple[float, float]
-) -> list[_Object | None]:
-    """The object of each row [N]; the surest objects choose first, each the row that it overlaps most."""
-    taken: list[_Object | None] = [None] * len(boxes_N4)
-    if not objects or not len(boxes_N4):
-        return taken
-    rects_M4 = np.array([o.rect for o in objects]) / (*size, *size)
-    overlap_MN = iou_matrix(rects_M4, boxes_N4)
-    # its own row, also where a box has no area, or another one's is nearly the same
-    overlap_MN[np.abs(rects_M4[:, None] - boxes_N4[None]).max(axis=-1) < EXACT] = 1.0
-    for at in np.argsort([-o.score for o in objects], kind="stable"):
-        row = int(overlap_MN[at].argmax())
-        if overlap_MN[at, row] >= SAME_BOX:
-            taken[row] = objects[at]
-            overlap_MN[:, row] = -1
-    return taken

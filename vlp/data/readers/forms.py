@@ -36,8 +36,8 @@ _FORMS = (
          "regions.tsv."),
     Form(("class", "rect"), "the objects of VinVL's predictions", "These are regions: name their folder in "
          "regions.tsv."),
-    Form(("num_boxes", "features"), "Oscar's features for captioning, or bottom-up's", "These are regions, see "
-         "docs/data.md, Published region features."),
+    Form(("num_boxes", "features"), "Oscar's features for captioning, or bottom-up's", "These are regions: see "
+         "docs/data.md."),
     Form(("filename", "sentences"), "Karpathy's form", "Use the format karpathy."),
     Form(("question_id", "answers"), "VQA's annotations", "Name them under `annotations` of the format vqa_v2."),
     Form(("question_id", "question"), "VQA's questions", "Use the format vqa_v2."),
