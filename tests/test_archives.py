@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -61,3 +62,25 @@ def test_what_is_missing_or_damaged_is_named(archive: Path) -> None:
     archive.write_bytes(b"no archive at all" * 100)
     with pytest.raises(InputError, match=r"images\.tar: not a whole tar file"):
         open_binary(archive / "top.png")
+
+
+@pytest.mark.parametrize("kind", ["old", "new"])
+def test_a_sparse_member_is_refused(tmp_path: Path, kind: str) -> None:
+    """Its bytes do not lie in one piece: read as others are, they are wrong."""
+    archive, header = tmp_path / "a.tar", tarfile.TarInfo("sparse.jpg")
+    if kind == "old":
+        header.type = tarfile.GNUTYPE_SPARSE
+    else:
+        header.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
+        header.size = 512
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(header, io.BytesIO(b"1\n0\n1\n".ljust(512, b"\0")))
+    with pytest.raises(InputError, match="sparse member"):
+        open_binary(archive / "sparse.jpg")
+
+
+def test_a_fifo_and_a_device_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match="is no plain file"):
+            open_binary(path)

@@ -6,7 +6,9 @@ network disk slow, a few hundred archives do not. Only plain (uncompressed) tar 
 
 from __future__ import annotations
 
+import errno
 import io
+import stat
 import tarfile
 from functools import lru_cache
 from pathlib import Path
@@ -28,10 +30,13 @@ def open_binary(path: Path) -> BinaryIO:
 
     Raises:
         FileNotFoundError: there is no such file or member.
+        OSError: it is no plain file: a folder, a device, a FIFO.
         InputError: the archive is damaged.
     """
     inside = split(path) if ".tar" in str(path) and not path.is_file() else None
     if inside is None:
+        if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would wait for ever
+            raise OSError(errno.EINVAL, "is no plain file", str(path))
         return path.open("rb")
     archive, name = inside
     places = members(archive)
@@ -56,7 +61,13 @@ def members(archive: Path) -> dict[str, tuple[int, int]]:
 def _members(archive: Path, size: int, changed: int) -> dict[str, tuple[int, int]]:
     try:
         with tarfile.open(archive, "r:") as tar:
-            return {_plain(m.name): (m.offset_data, m.size) for m in tar if m.isreg()}
+            found = {}
+            for m in tar:
+                if m.issparse():  # its bytes do not lie in one piece
+                    raise InputError(archive, "a sparse member.", "Pack it without --sparse.", row=m.name)
+                if m.isreg():
+                    found[_plain(m.name)] = (m.offset_data, m.size)
+            return found
     except (tarfile.TarError, EOFError) as error:
         remedy = "Fetch or make it again; a compressed archive must be unpacked to a plain .tar."
         raise InputError(archive, f"not a whole tar file ({error}).", remedy) from error

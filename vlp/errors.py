@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def printable(text: str) -> str:
+    """For a terminal: control characters, which could rewrite what stands there, as escapes; line ends stay."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 class VlpError(Exception):
     """A failure whose message is meant for the user; the command line prints it without a traceback."""
 

@@ -10,48 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.report import fabricate
 from vlp.bundle import contents, pack, verify
-from vlp.config import Experiment, load
-from vlp.data.tables import rows
+from vlp.config import Experiment
 from vlp.errors import InputError
-from vlp.files import read_json, sha256, write_json
-from vlp.regions.quality import by_split
+from vlp.files import sha256
 from vlp.report import results
-from vlp.tracking import track
 
 BOUNDS = "bounds.csv"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """A made-up experiment whose quality.json and predictions are those of its regions, with journals."""
-    made = fabricate.experiment(tmp_path_factory.mktemp("made"))
-    folder = made.folder
-    splits = {row["image_id"]: row["split"] for row in rows(folder / "tables", "images")}
-    quality = read_json(folder / "regions" / "quality.json")
-    quality["splits"] = by_split(folder / "regions" / "regions.h5", splits, rows(folder / "tables", "objects"))
-    write_json(folder / "regions" / "quality.json", quality)
-    for path in sorted((folder / "predictions").glob("*.parquet")):
-        task, variant, _ = path.stem.split(".")
-        name = "stage2" if variant == "pretrained" else f"{task}.{variant}"
-        inputs = {"model": folder / "models" / name, "regions": folder / "regions" / "regions.h5"}
-        with track(made, f"predict-{path.stem}", inputs, {"predictions": path}):
-            pass
-    config, _ = fabricate.finish(made, tmp_path_factory.mktemp("finished"))
-    return load(config)
-
-
-@pytest.fixture(scope="module")
-def bundle(finished: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("bundle") / "made.tar"
-    pack.pack(finished, path)
-    return path
-
-
 def forged(bundle: Path, place: Path, name: str, change: Callable[[Path], object], redone: bool = True) -> Path:
     """The bundle with one file changed; `redone`: with that file's digest in the manifest."""
-    known = verify.unpack(bundle, place)
+    known, _ = verify.unpack(bundle, place)
     change(place / name)
     files = {n: place / n for n in known.packed}
     packed = {**known.packed, **contents.entries({name: place / name})} if redone else known.packed
@@ -107,7 +77,7 @@ def test_weights_and_features_stay_out_but_their_digests_do_not(bundle: Path, fi
         names = tar.getnames()
     assert names[0] == contents.MANIFEST
     assert not any(name.endswith(("safetensors", "regions.h5", ".png")) for name in names)
-    known = verify.unpack(bundle, finished.folder.parent / "read")
+    known, _ = verify.unpack(bundle, finished.folder.parent / "read")
     for name in ("models/vqa.full/model.safetensors", "regions/regions.h5"):
         assert known.left_out[name].sha256 == sha256(finished.folder / name)
     assert known.digest("models/stage2") == sha256(finished.folder / "models" / "stage2")
@@ -143,7 +113,7 @@ def test_a_changed_file_and_a_changed_digest_are_named(bundle: Path, tmp_path: P
     found = verify.verify(forged(bundle, tmp_path / "one", name, lambda p: p.write_bytes(b"PAR1"), redone=False))
     assert [line.split(":")[0] for line in found.wrong["bytes"]] == [name]
     assert any(name.rpartition("/")[2] in line for line in found.wrong["results.csv"])
-    known = verify.unpack(bundle, tmp_path / "two")
+    known, _ = verify.unpack(bundle, tmp_path / "two")
     value = json.loads(pack.text(known))
     value["left_out"]["models/vqa.full/model.safetensors"]["sha256"] = "0" * 64
     pack.write(tmp_path / "digest.tar", json.dumps(value).encode(), {n: tmp_path / "two" / n for n in known.packed})
@@ -200,7 +170,7 @@ def test_an_experiment_that_has_changed_or_is_not_finished_is_not_packed(finishe
 def test_a_bundle_of_another_evaluator_is_told(bundle: Path, tmp_path: Path, said: dict[str, str]) -> None:
     """One that was packed before evaluators were named has none."""
     place = tmp_path / "unpacked"
-    known = verify.unpack(bundle, place)
+    known, _ = verify.unpack(bundle, place)
     files = {p.relative_to(place).as_posix(): p for p in place.rglob("*") if p.is_file()}
     files = {name: p for name, p in files.items() if name not in (contents.MANIFEST, contents.DIGEST)}
     old = tmp_path / "old.tar"

@@ -68,7 +68,7 @@ def test_what_it_lacks_is_empty_and_no_error(tmp_path: Path) -> None:
 def test_its_bundle_holds_its_own_numbers_and_verifies(finished: tuple[Path, Path], tmp_path: Path) -> None:
     made: Experiment = load(finished[0])
     pack.pack(made, tmp_path / "made.tar")
-    known = verify.unpack(tmp_path / "made.tar", tmp_path / "unpacked")
+    known, _ = verify.unpack(tmp_path / "made.tar", tmp_path / "unpacked")
     assert known.regions == {} and "regions/boxes.h5" not in known.packed
     assert [cell["row"] for cell in read_json(tmp_path / "unpacked" / "published.json")] == ["Before", "Other", "Other"]
     assert verify.verify(tmp_path / "made.tar").fits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ STORE, PUBLISHED = "regions/boxes.h5", "published.json"
 START = "start_from"
 """Folder of the model that the tasks started from, where it was made elsewhere."""
 OF_MODELS = {"config.json", "inputs.json", "README.md", "seen.parquet"}
+EXPERIMENT = r"(?!\.{1,2}$)[A-Za-z0-9_.-]+"
+"""The name of an experiment, which is also that of a folder."""
 _SCHEMA = "config.schema.json"
 
 
@@ -60,12 +63,25 @@ class Manifest:
 
 
 def manifest(value: Any) -> Manifest:
-    """Raises ValueError, KeyError, TypeError: `value` is not the JSON of a manifest."""
+    """Raises ValueError, KeyError, TypeError: `value` is not the JSON of a manifest, or names what no bundle holds."""
     if value["format"] != FORMAT:
         raise ValueError(f"the format is {value['format']!r}, wanted {FORMAT!r}")
+    if not re.fullmatch(EXPERIMENT, value["experiment"]):
+        raise ValueError(f"{value['experiment']!r} is no name of an experiment")
+    for name, entry in [*value["packed"].items(), *value["left_out"].items()]:
+        if not is_inside(name):
+            raise ValueError(f"{name!r} is no file of a bundle")
+        if not re.fullmatch("[0-9a-f]{64}", entry["sha256"]) or type(entry["size"]) is not int or entry["size"] < 0:
+            raise ValueError(f"{name}: no digest and size")
     plain = {k: v for k, v in value.items() if k not in ("format", "packed", "left_out")}
     packed, left = ({name: Entry(**entry) for name, entry in value[k].items()} for k in ("packed", "left_out"))
     return Manifest(**plain, packed=packed, left_out=left)
+
+
+def is_inside(name: str) -> bool:
+    """Whether it leads to a file of the folder that it is relative to, on every system."""
+    parts = name.split("/")
+    return all(part not in ("", ".", "..") for part in parts) and name.isprintable() and not {"\\", ":"} & set(name)
 
 
 def packed(experiment: Experiment) -> dict[str, Path]:

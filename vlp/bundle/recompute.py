@@ -143,7 +143,8 @@ def report_tables(experiment: Experiment, known: Manifest) -> Found:
     page = (folder / "report.html").read_text(encoding="utf-8")
     _turn_back(folder / "journals", _began(folder / "journals" / "report.jsonl"))
     return pages.differences(
-        page, render(experiment, _again(experiment), folder / "costs.csv", folder / "statistics.json")
+        page,
+        render(experiment, _again(experiment), folder / "costs.csv", folder / "statistics.json", pictures=False),
     )
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vlp import strict_yaml
 from vlp.bundle import contents, pack, recompute
 from vlp.bundle.contents import DIGEST, MANIFEST, Entry, Manifest
 from vlp.config import Experiment, load
@@ -17,6 +18,8 @@ from vlp.files import sha256
 
 _REMEDY = "Fetch the bundle again, or make it again: vlp bundle."
 _BLOCK = 1 << 20
+LARGEST_MANIFEST, LARGEST_DIGEST = 1 << 28, 1 << 12
+"""Bytes."""
 
 
 @dataclass
@@ -50,7 +53,7 @@ def verify(bundle: Path) -> Verdict:
         moved = Path(made) / known.experiment
         place.rename(moved)
         with _told(verdict, "experiment.yaml", moved):
-            experiment = at(load(moved / "experiment.yaml"), Path(made))
+            experiment = at(alone(moved / "experiment.yaml", known.experiment), Path(made))
             for name, check in recompute.CHECKS.items():
                 with _told(verdict, name, moved):
                     _record(verdict, name, *check(experiment, known))
@@ -63,33 +66,67 @@ def intact(bundle: Path, place: Path) -> tuple[Manifest, list[str]]:
     Raises:
         InputError: as `unpack`.
     """
-    known = unpack(bundle, place)
+    known, wrong = unpack(bundle, place)
     there = contents.entries({p.relative_to(place).as_posix(): p for p in place.rglob("*") if p.is_file()})
     first, last = there.pop(MANIFEST), there.pop(DIGEST, None)
-    wrong = damaged(known, there)
+    told = {line.partition(": ")[0] for line in wrong}
+    wrong += [line for line in damaged(known, there) if line.partition(": ")[0] not in told]
     if last is None or (place / DIGEST).read_text(errors="replace").split()[:1] != [first.sha256]:
         wrong.append(f"{MANIFEST}: is not the file that {DIGEST} tells of")
     return known, wrong or _canonical(bundle, place, known)
 
 
-def unpack(bundle: Path, folder: Path) -> Manifest:
-    """Every file of the bundle that can be read.
+def unpack(bundle: Path, folder: Path) -> tuple[Manifest, list[str]]:
+    """The files that the manifest names, each of the size that it says; and what else the archive holds.
+
+    Nothing else is written: no link, device or sparse file, nothing outside `folder`, nothing larger than the bundle.
 
     Raises:
         InputError: not a tar file whose first member is the manifest.
     """
+    wrong: list[str] = []
     try:
         with tarfile.open(bundle, "r:") as tar:
+            first = tar.next()
+            if first is None or first.name != MANIFEST or not _is_plain(first) or first.size > LARGEST_MANIFEST:
+                raise InputError(bundle, f"not a bundle (it does not begin with {MANIFEST}).", _REMEDY)
+            tar.extract(first, folder, filter="data")
+            known = _manifest(bundle, folder / MANIFEST)
+            sizes = {name: entry.size for name, entry in known.packed.items()}
             for member in tar:
-                if member.isreg():
+                problem = _refused(member, sizes.pop(member.name, None))
+                if problem:
+                    wrong.append(f"{member.name}: {problem}")
+                elif member is not first:
                     tar.extract(member, folder, filter="data")
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:  # cut or damaged: what is missing is told
         if not (folder / MANIFEST).exists():
             raise InputError(bundle, f"not a bundle ({error}).", _REMEDY) from error
+    return _manifest(bundle, folder / MANIFEST), wrong
+
+
+def _manifest(bundle: Path, path: Path) -> Manifest:
     try:
-        return contents.read_manifest(folder / MANIFEST)
+        return contents.read_manifest(path)
     except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(bundle, f"its manifest is missing or damaged ({error}).", _REMEDY) from error
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    return member.isreg() and not member.issparse()
+
+
+def _refused(member: tarfile.TarInfo, size: int | None) -> str | None:
+    """Why a member is not unpacked. `size`: by the manifest; None: it is not in it, or came before."""
+    if member.name == MANIFEST and member.offset == 0:
+        return None
+    if not _is_plain(member):
+        return "is no plain file"
+    if member.name == DIGEST and member.size <= LARGEST_DIGEST:
+        return None
+    if size is None:
+        return "is not in the manifest, or stands there twice"
+    return None if member.size == size else f"has {member.size} bytes, {size} in the manifest"
 
 
 def damaged(known: Manifest, there: dict[str, Entry]) -> list[str]:
@@ -103,6 +140,22 @@ def damaged(known: Manifest, there: dict[str, Entry]) -> list[str]:
                 f"{name}: sha256 {now.sha256[:12]}, {now.size} bytes; packed were {entry.sha256[:12]}, {entry.size}"
             )
     return found
+
+
+def alone(path: Path, name: str) -> Experiment:
+    """The experiment of a config that reads no other file.
+
+    Raises:
+        InputError: it extends others, or is of another experiment.
+        ConfigError: it does not validate.
+    """
+    value = strict_yaml.read(path)
+    said = value if isinstance(value, dict) else {}
+    if "extends" in said:
+        raise InputError(path.name, "extends other files.", "A bundle holds the resolved experiment: make it again.")
+    if said.get("name") != name:
+        raise InputError(path.name, f"is of {said.get('name')!r}, the bundle of {name!r}.", "Make the bundle again.")
+    return load(path)
 
 
 def at(experiment: Experiment, results: Path) -> Experiment:

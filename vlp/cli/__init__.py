@@ -34,7 +34,7 @@ GROUPS = {
 def main() -> None:
     import typer
 
-    from vlp.errors import Preempted, VlpError
+    from vlp.errors import Preempted, VlpError, printable
     from vlp.launch.driver import end_with_driver
 
     end_with_driver()
@@ -50,5 +50,5 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except VlpError as error:
-        print(f"vlp: {error}", file=sys.stderr)
+        print(f"vlp: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code if isinstance(error, Preempted) else 2)

@@ -12,15 +12,17 @@ def command(bundle: Annotated[Path, typer.Argument(help="File of vlp bundle.", s
     """Check every digest, compute every metric and every table of the report again; name each cell that differs
     (exit 1). Reads nothing but the bundle, and needs no GPU."""
     from vlp.bundle.verify import verify
+    from vlp.errors import printable
     from vlp.tracking.run import code_version
 
     found = verify(bundle)
     print(f"{bundle}  sha256 {found.sha256}")
-    print(f"experiment {found.manifest.experiment}; made by {found.manifest.code_version}, checked by {code_version()}")
+    made = printable(str(found.manifest.code_version))
+    print(f"experiment {found.manifest.experiment}; made by {made}, checked by {code_version()}")
     for name, count in found.checked.items():
         wrong = found.wrong[name]
         print(f"  {name:26} {count:>8,} compared, {f'{len(wrong)} differ' if wrong else 'all fit'}")
         for line in wrong:
-            print(f"    {line}")
+            print(f"    {printable(line)}")
     print("everything fits" if found.fits else "the bundle does not fit")
     raise typer.Exit(0 if found.fits else 1)

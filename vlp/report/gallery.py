@@ -43,7 +43,8 @@ class Retrieved:
 class Images:
     """Pictures of the images table as small JPEG data URIs; None for one that cannot be read any more."""
 
-    def __init__(self, tables: Path, data_root: Path) -> None:
+    def __init__(self, tables: Path, data_root: Path | None) -> None:
+        """`data_root`: None: no picture is opened."""
         from vlp.data.tables import rows
 
         self._rows = {row["image_id"]: row for row in rows(tables, "images")}
@@ -57,9 +58,11 @@ class Images:
     def _uri(self, image_id: str) -> str | None:
         from vlp.images.decode import ImageError, open_rgb
 
+        if self._root is None or image_id not in self._rows:
+            return None
         try:
             small = open_rgb(self._root / self._rows[image_id]["path"])
-        except (KeyError, ImageError):
+        except ImageError:
             return None
         small.thumbnail((_SIDE, _SIDE))
         out = io.BytesIO()

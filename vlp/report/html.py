@@ -56,11 +56,12 @@ class Chart:
     """Of its lines, where there are several."""
 
 
-def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) -> str:
+def render(experiment: Experiment, path: Path, costs: Path, statistics: Path, pictures: bool = True) -> str:
     """The page.
 
     Args:
         path: results.csv; every number shown as a result is a row of it.
+        pictures: False: no image is opened, and none is shown.
 
     Raises:
         InputError: one of the three files is missing or damaged.
@@ -101,8 +102,8 @@ def render(experiment: Experiment, path: Path, costs: Path, statistics: Path) ->
         costs=spent.read(costs),
         stages=tuple(experiment.stages),
         statistics=counted,
-        gallery=gallery(experiment, split),
-        probed=probed(experiment),
+        gallery=gallery(experiment, split, pictures),
+        probed=probed(experiment, pictures),
         shows=_shows(experiment),
         ledger=ledger.by_group(rows_of_ledger),
         unverified=sum(row.reading == "ours" for row in rows_of_ledger),
@@ -242,7 +243,7 @@ def examples_of(experiment: Experiment) -> dict[str, Path]:
     return {name: path for name, path in (found | {"tables": experiment.place("tables")}).items() if path.exists()}
 
 
-def gallery(experiment: Experiment, split: str) -> dict[str, list[Any]]:
+def gallery(experiment: Experiment, split: str, pictures: bool = True) -> dict[str, list[Any]]:
     """Examples of what the models found; empty where there is nothing to show. `phrases`: before fine-tuning."""
     from vlp.report import gallery as examples
 
@@ -250,7 +251,7 @@ def gallery(experiment: Experiment, split: str) -> dict[str, list[Any]]:
     shown: dict[str, list[Any]] = {"phrases": [], "grounding": [], "t2i": [], "i2t": []}
     if not (tables / "images.parquet").exists():
         return shown
-    images = examples.Images(tables, experiment.data_root)
+    images = examples.Images(tables, experiment.data_root if pictures else None)
     for name, variant in (("phrases", "pretrained"), ("grounding", "full")):
         path = predictions / f"grounding.{variant}.{split}.parquet"
         if path.exists():
@@ -262,7 +263,7 @@ def gallery(experiment: Experiment, split: str) -> dict[str, list[Any]]:
     return shown
 
 
-def probed(experiment: Experiment) -> dict[str, Any]:
+def probed(experiment: Experiment, pictures: bool = True) -> dict[str, Any]:
     """What `figures.json` holds (`Facts.figures`), drawn; empty where it is absent, or has no such part."""
     from vlp.report import gallery as examples
 
@@ -272,7 +273,7 @@ def probed(experiment: Experiment) -> dict[str, Any]:
     found = {name: part for name, part in found.items() if name in said.figures}
     shown: dict[str, Any] = {"attention": [], "grounding": [], "embedding": (), "tags": []}
     if found and (tables / "images.parquet").exists():
-        images = examples.Images(tables, experiment.data_root)
+        images = examples.Images(tables, experiment.data_root if pictures else None)
         if said.attention is not None:
             shown["attention"] = examples.attended(found.get("attention", []), said.attention, tables, images)
         shown["grounding"] = examples.extracted(found.get("grounding", []), tables, images)
