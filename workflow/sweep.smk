@@ -10,6 +10,8 @@ from snakemake.utils import min_version
 
 from vlp import strict_yaml
 from vlp.config.load import merge
+from vlp.errors import VlpError
+from vlp.launch import writers
 from vlp.sweep.plan import rule_prefix
 
 min_version("9.0")
@@ -28,6 +30,10 @@ NODES = [
 
 
 onstart:
+    try:
+        writers.begin()
+    except VlpError as error:
+        raise WorkflowError(str(error)) from error
     command = [VLP, "tracking", "follow", "--plan", config["plan"]]
     (FOLDER / "logs").mkdir(exist_ok=True)
     with open(FOLDER / "logs/tracking.log", "a") as log:

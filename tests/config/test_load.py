@@ -243,3 +243,16 @@ def test_a_part_of_a_moved_sweep_reuses_what_lies_beside_it(tmp_path: Path) -> N
     moved = load(stored(new / "run-1", part))
     assert moved.place("corpus/corpus.h5") == new / "data-1/corpus/corpus.h5"
     assert moved.reuse.of("stage2") == new / "stage2-1" and moved.reuse.of("stage1") == old / "gone"
+
+
+def test_a_results_path_that_can_be_no_folder_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "file", "")
+    with pytest.raises(ConfigError, match=rf"results: {tmp_path}/file is a file\. Name a folder"):
+        load(CONFIGS / "demo.yaml", [f"results={tmp_path}/file"])
+    write(tmp_path / "demo", "")
+    with pytest.raises(ConfigError, match=rf"results: {tmp_path}/demo is a file"):
+        load(CONFIGS / "demo.yaml", [f"results={tmp_path}"])
+    with pytest.raises(ConfigError, match=r"results: .*File name too long"):
+        load(CONFIGS / "demo.yaml", [f"results={tmp_path}/{'a' * 300}"])
+    with pytest.raises(ConfigError, match="is no path"):
+        load(CONFIGS / "demo.yaml", [f'results="{tmp_path}/a\\0b"'])

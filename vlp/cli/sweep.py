@@ -49,12 +49,11 @@ def command(
     _tell(plan, Machines.parse(gpus))
     if plan_only:
         return
-    plan.folder.mkdir(parents=True, exist_ok=True)
     workflow = _workflow()
     command = [str(Path(sys.executable).parent / "snakemake"), "--snakefile", str(workflow), "--cores", cores]
-    command += ["--profile", str(profile), "--nolock", "--config", f"plan={plan.write()}"]
+    command += ["--profile", str(profile), "--nolock"]
     sys.stdout.flush()
-    code = _locked(plan.folder, command)
+    code = _alone(plan, command)
     if code == 0:
         print(f"\nThe table: {plan.folder / 'report.html'}, {plan.folder / 'sweep.csv'}")
     raise typer.Exit(code)
@@ -74,16 +73,12 @@ def _workflow() -> Path:
     return found
 
 
-def _locked(folder: Path, command: list[str]) -> int:
-    """One workflow of a sweep at a time; the lock goes with this process."""
-    import fcntl
+def _alone(plan: Plan, command: list[str]) -> int:
+    """One workflow of a sweep at a time. The workflow has the lock too, so it goes when both processes have ended."""
+    from vlp.launch.writers import LOCK, hold
 
-    with (folder / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(folder, "another `vlp sweep` is at work here.", "Wait for it, or end it first.") from error
-        child = subprocess.Popen(command)
+    with hold(plan.folder / LOCK) as lock:
+        child = subprocess.Popen([*command, "--config", f"plan={plan.write()}"], pass_fds=[lock.fileno()])
         while True:
             try:
                 return child.wait()

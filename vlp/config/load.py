@@ -82,7 +82,7 @@ def build(value: Mapping[str, Any], where: str) -> Experiment:
     """Validate with the class of its method; every error is one line `where: key.path: problem`."""
     schema = _schema(value)
     try:
-        return schema.model_validate(value)
+        return _placeable(schema.model_validate(value), where)
     except ValidationError as error:
         lines = []
         for e in error.errors():
@@ -143,6 +143,20 @@ def _schema(value: Mapping[str, Any]) -> type[Experiment]:
     model = value.get("model")
     name = model.get("method") if isinstance(model, Mapping) else None
     return methods.schema(name if isinstance(name, str) else DEFAULT_METHOD)
+
+
+def _placeable(experiment: Experiment, where: str) -> Experiment:
+    """Raises ConfigError: its folder cannot be one."""
+    folder = experiment.results / experiment.name
+    if "\0" in str(folder):
+        raise ConfigError(f"{where}: results: {str(folder)!r} is no path. Name a folder.")
+    try:
+        blocked = next((p for p in (folder, *folder.parents) if p.exists() and not p.is_dir()), None)
+    except OSError as error:
+        raise ConfigError(f"{where}: results: {folder}: {error.strerror}. Name another folder.") from error
+    if blocked is not None:
+        raise ConfigError(f"{where}: results: {blocked} is a file. Name a folder, or remove it.")
+    return experiment
 
 
 def _suggestion(schema: type[Experiment], location: tuple[int | str, ...]) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 VARIABLE = "VLP_DRIVER"
 INTERVAL = 0.5
 
+started_by: int | None = None
+"""The process of the workflow that has started this one."""
 orphaned = threading.Event()
 """Set before this process gets SIGTERM because its driver is gone: what it has sent elsewhere may go on."""
 
@@ -43,6 +45,7 @@ def end_with_driver() -> None:
 
     The variable is taken out of the environment: jobs on other hosts inherit that, where the number means nothing.
     """
+    global started_by
     driver = os.environ.pop(VARIABLE, None)
 
     def end() -> None:
@@ -50,7 +53,8 @@ def end_with_driver() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     if driver is not None:
-        when_gone(int(driver), end)
+        started_by = int(driver)
+        when_gone(started_by, end)
 
 
 def _zombie(process: int) -> bool:

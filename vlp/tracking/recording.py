@@ -18,6 +18,7 @@ from typing import Any
 
 from vlp.config import Experiment
 from vlp.errors import Preempted
+from vlp.launch.writers import writing
 from vlp.tracking import journal as journals
 from vlp.tracking.digests import Source, describe, hashed
 from vlp.tracking.mirror import mirror_quietly
@@ -44,15 +45,32 @@ def track(
     tags: Mapping[str, str] | None = None,
     resume: bool = False,
 ) -> Iterator[Run]:
-    """Record what happens in the block under `journals/<rule>.jsonl`.
+    """Record what happens in the block under `journals/<rule>.jsonl`, as its only writer (`vlp/launch/writers.py`).
 
     A new run replaces the rule's journal. With `resume` it goes on with the journal and the run key that are there,
     unless that run finished or had another config: then this is a new run.
     What it reads is compared with what was written before the block begins; inputs that are found only there are told
     by `Run.reads`. The block's exceptions pass through; they and SIGTERM are recorded as FAILED and KILLED.
     """
+    with (
+        writing(experiment.folder, rule),
+        _recorded(experiment, rule, inputs or {}, outputs or {}, params or {}, tags or {}, resume) as run,
+    ):
+        yield run
+
+
+@contextlib.contextmanager
+def _recorded(
+    experiment: Experiment,
+    rule: str,
+    inputs: Paths,
+    outputs: Paths,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    resume: bool,
+) -> Iterator[Run]:
     folder = experiment.folder
-    read = {name: hashed(file) for name, file in (inputs or {}).items()}
+    read = {name: hashed(file) for name, file in inputs.items()}
     refuse_changed(read.values())
     path = folder / "journals" / f"{rule}.jsonl"
     seen = journals.read(path) if resume and path.exists() else []
@@ -60,7 +78,7 @@ def track(
     seen = seen if resume else []
     key = next((e["run"] for e in seen if e["event"] == "run_start"), None) or uuid.uuid4().hex
     journal = journals.Journal(path, resume=resume)
-    journal.write("run_start", **_start(experiment, rule, key, params or {}, tags or {}))
+    journal.write("run_start", **_start(experiment, rule, key, params, tags))
     run = Run(journal, folder, key, seen)
     run.read |= read
     status, problem = "FINISHED", None
@@ -70,7 +88,7 @@ def track(
             yield run
             for name, file in run.read.items():
                 journal.write("input", name=name, **file.event(folder))
-            for name, file in (outputs or {}).items():
+            for name, file in outputs.items():
                 journal.write("output", name=name, **describe(file, folder))
     except (KeyboardInterrupt, Terminated, Preempted) as error:
         status, problem = "KILLED", type(error).__name__

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 from snakemake.exceptions import WorkflowError
@@ -19,6 +20,7 @@ from vlp.config.tasks import known
 from vlp.data.readers import named_files
 from vlp.errors import ConfigError, VlpError
 from vlp.files import STORE_MANIFEST, write_text
+from vlp.launch import writers
 from vlp.methods import facts
 
 if not config:
@@ -34,11 +36,44 @@ try:
     SETTINGS = EXPERIMENT.model_dump(mode="json")
 except ConfigError as error:
     raise WorkflowError(str(error)) from error
-schema = EXPERIMENT.folder / "config.schema.json"
-text = json.dumps(json_schema(EXPERIMENT.model.method), indent=1) + "\n"
-if not schema.exists() or schema.read_text() != text:
-    write_text(schema, text)
-validate(resolved, str(schema.resolve()), set_default=False)
+# Commands read the whole experiment from this file; it is no rule's input. A rule re-runs when the part of the
+# config that it declares as its `params` has changed.
+RESOLVED = str(EXPERIMENT.folder / "experiment.yaml")
+SCHEMA = EXPERIMENT.folder / "config.schema.json"
+TEXTS = {
+    Path(RESOLVED): yaml.safe_dump(SETTINGS, sort_keys=False),
+    SCHEMA: json.dumps(json_schema(EXPERIMENT.model.method), indent=1) + "\n",
+}
+
+
+def write_config():
+    """The config and its schema, as they are now, into the experiment's folder."""
+    for path, text in TEXTS.items():
+        if not path.exists() or path.read_text() != text:
+            write_text(path, text)
+
+
+# One writer of a folder at a time. A dry run, or one that finds another at work, leaves the other's config alone.
+CLAIM = writers.Claim(EXPERIMENT.folder)
+try:
+    with CLAIM.briefly() as free:
+        if free:
+            write_config()
+    with TemporaryDirectory() as folder:
+        write_text(Path(folder) / SCHEMA.name, TEXTS[SCHEMA])
+        validate(resolved, f"{folder}/{SCHEMA.name}", set_default=False)
+except (OSError, VlpError) as error:
+    raise WorkflowError(str(error)) from error
+if workflow.is_main_process:
+    writers.at_start(CLAIM, write_config)
+
+
+def begin():
+    """For `onstart`: from now on this workflow is the only writer."""
+    try:
+        writers.begin()
+    except VlpError as error:
+        raise WorkflowError(str(error)) from error
 
 
 def at(path):
@@ -63,14 +98,6 @@ def region_store(wildcards, input):
     """The store that is meant by the file that a rule watches."""
     path = Path(input.regions)
     return path.parent if path.name == STORE_MANIFEST else path
-
-
-# Commands read the whole experiment from this file; it is no rule's input. A rule re-runs when the part of the
-# config that it declares as its `params` has changed.
-RESOLVED = at("experiment.yaml")
-text = yaml.safe_dump(SETTINGS, sort_keys=False)
-if not Path(RESOLVED).exists() or Path(RESOLVED).read_text() != text:
-    write_text(RESOLVED, text)
 
 
 def part(*names):
