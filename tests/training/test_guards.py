@@ -101,6 +101,9 @@ def test_too_many_in_a_row_end_the_training(tmp_path: Path, capsys: pytest.Captu
     guard.skipped(5, {"loss": 1.0, "loss_vsc": 1.0}, [], [])
     with pytest.raises(VlpError, match=r"step 6: the loss is not finite \(vsc nan, mlm 2\).*number 2 in a row"):
         guard.skipped(6, values, [], [])
+    never = NotFinite(tmp_path, limit=0, rank=0)
+    with pytest.raises(VlpError, match="No step of this run was applied: look at the model that it starts from"):
+        never.skipped(1, values, [], [])
     assert guard.total == 3 and "step 5: a gradient is not finite" in capsys.readouterr().out
 
 

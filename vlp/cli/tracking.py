@@ -58,8 +58,10 @@ def follow(
 
 
 def _demand_free(port: int) -> None:
-    """Raises InputError: another server listens there, so that its address would be told; or the port is not ours."""
+    """Ends with code 1 and the reason: another server listens there, whose address would be told, or the port is kept
+    for the system."""
     import socket
+    import sys
 
     with socket.socket() as probe:
         # As the server does: what another has just left is free.
@@ -71,7 +73,8 @@ def _demand_free(port: int) -> None:
             kept = isinstance(error, PermissionError)
             problem = "it is kept for the system" if kept else "another program listens there"
             remedy = "Name another port: --port N, or make ui PORT=N."
-            raise InputError(f"port {port}", f"{problem} ({error.strerror}).", remedy) from error
+            print(f"vlp: port {port}: {problem} ({error.strerror}). {remedy}", file=sys.stderr)
+            raise typer.Exit(1) from error
 
 
 @app.command()

@@ -81,7 +81,8 @@ class Shard:
                 yield name.decode()
 
     def faults(self, remedy: str) -> Iterator[InputError]:
-        """One for each image whose bytes do not give its checksum, or of which a number is not finite.
+        """One for each image whose bytes do not give its checksum, or of which a number is not finite, or a class
+        has no name.
 
         A file of another writer may hold such numbers under checksums that are right.
         """
@@ -94,6 +95,9 @@ class Shard:
             try:
                 rows = {name: column[start:stop] for name, column in self.columns.items()}
                 demand_columns(self.path, image_id, rows, remedy)
+                if (rows["classes"] >= len(self.class_names)).any():
+                    problem = f"has the class {rows['classes'].max()} of {len(self.class_names)} names."
+                    raise InputError(self.path, problem, remedy, image_id)
             except InputError as error:
                 yield error
 

@@ -30,9 +30,10 @@ class NotFinite:
     def __init__(self, folder: Path, limit: int, rank: int) -> None:
         self.folder, self.limit, self.rank = folder, limit, rank
         self.in_a_row = self.total = 0
+        self.any_applied = False
 
     def applied(self) -> None:
-        self.in_a_row = 0
+        self.in_a_row, self.any_applied = 0, True
 
     def skipped(self, step: int, values: dict[str, float], ids: Sequence[Sequence[str]], batches: list[Batch]) -> None:
         """Every rank calls this for the same step.
@@ -52,10 +53,13 @@ class NotFinite:
         if self.rank == 0:
             print(said, flush=True)
         if self.in_a_row > self.limit:
+            look = "Look at the batches"
+            if not self.any_applied:
+                look = "No step of this run was applied: look at the model that it starts from, then at the batches"
             raise VlpError(
-                f"{said}. That was number {self.in_a_row} in a row; the weights are those of before. Look at the "
-                "batches; a lower learning_rate or precision: bf16 instead of fp16 may help. Run again to go on from "
-                "the newest checkpoint."
+                f"{said}. That was number {self.in_a_row} in a row; the weights are those of before. {look}; a lower "
+                "learning_rate or precision: bf16 instead of fp16 may help. Run again to go on from the newest "
+                "checkpoint."
             )
 
 
