@@ -251,6 +251,39 @@ CASES: dict[str, tuple[Damage, dict[str, Any], str, str, int | str | None, str, 
         lambda root: (root / XML).unlink(),
         {}, "phrase_boxes", TXT, None, "no file for this image: 01.xml", {"phrase_boxes": 4},
     ),
+    "XML cut short": (
+        truncated(XML), {}, "phrase_boxes", TXT, None, "not valid XML: 01.xml: unclosed token: line 6",
+        {"phrase_boxes": 4},
+    ),
+    "sentences of another encoding": (
+        lambda root: (root / TXT).write_bytes(b"Caf\xe9\n"),
+        {}, "phrase_boxes", TXT, None, "unreadable file: 01.txt: not valid UTF-8", {"phrase_boxes": 4},
+    ),
+    "half a surrogate pair": (
+        in_json(KARPATHY, "images", 1, "sentences", 0, raw="a \ud83d dog"),
+        {}, "captions", KARPATHY, "1, sentence 0", "half a surrogate pair: 'a \\ud83d dog'",
+        {"captions": 1, "phrase_boxes": 2},
+    ),
+    "nothing that can be seen": (
+        in_json(KARPATHY, "images", 1, "sentences", 0, raw="\u200b\ufeff \u2060"),
+        {}, "captions", KARPATHY, "1, sentence 0", "empty caption", {"captions": 1, "phrase_boxes": 2},
+    ),
+    "answer with half a pair": (
+        in_json("a_train.json", "annotations", 1, answers=[{"answer": "\udc00"}] * 10),
+        {}, "questions", "q_train.json", 1, "half a surrogate pair", {"questions": 1},
+    ),
+    "pair of a number of 5,000 digits": (
+        in_text("ve_train.jsonl", '"02.jpg#0r1e"', "9" * 5000),
+        {}, "entailment", "ve_train.jsonl", 2, "not valid JSON: Exceeds the limit (4300 digits)", {"entailment": 1},
+    ),
+    "box of 400 digits": (
+        in_json(INSTANCES, "annotations", 1, bbox=[10**400, 5, 9, 9]),
+        {}, "objects", INSTANCES, 1, "not a box: [1000", {"objects": 1, "referring": 2},
+    ),
+    "category that is a number": (
+        in_text(INSTANCES, '"name": "dog"', '"name": "7"'),
+        {}, "objects", INSTANCES, "category 0", "category without a word: '7'", {"objects": 2},
+    ),
     "corner": (
         in_text(XML, "<xmax>10</xmax>", "<xmax>ten</xmax>"),
         {}, "phrase_boxes", XML, "object 2", "malformed record: an object without name or corners", {},
@@ -356,7 +389,6 @@ def test_an_image_whose_captions_are_all_bad_stays_and_is_counted(root: Path, tm
         (lambda root: (root / KARPATHY).unlink(), {}, KARPATHY, None, "the file is missing"),
         (lambda root: (root / KARPATHY).write_bytes(b'{\n"\xff'), {}, KARPATHY, 2, "not valid UTF-8"),
         (truncated("a_val.json"), {}, "a_val.json", 1, "not valid JSON"),
-        (truncated(XML), {}, XML, 6, "not valid XML"),
         (in_text(REFS, "[", '{"refs": [') , {}, REFS, 1, "not valid JSON"),
         (lambda root: save(root / REFS, {}), {}, REFS, None, "a JSON list is wanted"),
         (lambda root: (root / "captions_val.json").unlink(), COCO, "captions_val.json", None, "the file is missing"),

@@ -11,6 +11,7 @@ from vlp.data.readers.images import Image
 
 MIN_SIDE = 1.0
 """A box with a shorter side (pixels, after clipping) is degenerate."""
+MAX_SIDE = 2**31 - 1
 _ROUNDING = 0.01
 _ASPECT = 0.02
 
@@ -55,7 +56,10 @@ def coco_box(record: Any) -> list[float]:
     numbers = field(record, "bbox", list)
     if len(numbers) != 4 or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers):
         raise BadRecord("not a box", f"{numbers}")
-    x, y, width, height = map(float, numbers)
+    try:
+        x, y, width, height = map(float, numbers)
+    except OverflowError as error:
+        raise BadRecord("not a box", f"{numbers!s:.80}") from error
     return [x, y, x + width, y + height]
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlp.data.class_names import class_name
+from vlp.data.readers.boxes import MAX_SIDE
 from vlp.data.readers.common import BadRecord, LeftOut, field, list_in, read_object, text_of
 from vlp.data.readers.images import Image
 from vlp.data.readers.job import Job
@@ -46,12 +48,15 @@ def load(files: Files, table: str) -> Iterator[Instances]:
         classes: dict[int, str] = {}
         for row, record in enumerate(list_in(value, path, "categories")):
             with report.record(table, path, f"category {row}"):
-                classes[field(record, "id", int)] = text_of(record, "name", "category name")
+                number = field(record, "id", int)
+                if number in classes:
+                    raise BadRecord("duplicate category", f"id {number}")
+                classes[number] = _class_name(record)
         images: dict[int, tuple[str, tuple[float, float] | None]] = {}
         for row, record in enumerate(list_in(value, path, "images")):
             with report.record(table, path, f"image {row}"):
                 size = (record.get("width"), record.get("height")) if isinstance(record, dict) else (None, None)
-                known = all(isinstance(side, int | float) and side > 0 for side in size)
+                known = all(isinstance(side, int | float) and 0 < side < MAX_SIDE for side in size)
                 images[field(record, "id", int)] = (
                     text_of(record, "file_name", "file name"),
                     (float(size[0]), float(size[1])) if known else None,  # pyright: ignore[reportArgumentType]
@@ -78,6 +83,14 @@ def read(job: Job) -> Iterator[dict[str, Any]]:
                     "box": job.fit_coco(record, image, file.size(number), file.path),
                     "split": image.split,
                 }
+
+
+def _class_name(record: Any) -> str:
+    text = text_of(record, "name", "category name")
+    name = class_name(text)
+    if name is None:
+        raise BadRecord("category without a word", repr(text)[:40], "Put the class's name in its place.")
+    return name
 
 
 def _slim(record: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from vlp.data.class_names import visible, whole
 from vlp.data.readers import forms
 from vlp.errors import InputError
 
@@ -147,10 +148,13 @@ class _Guard:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         try:
-            if isinstance(error, BadRecord):
-                self._report.skip(*self._where, error, *self._of)
-                return True
-            return False
+            bad = error if isinstance(error, BadRecord) else None
+            if isinstance(error, OverflowError | ZeroDivisionError | RecursionError | UnicodeError):
+                # numbers and texts that no check foresaw: one record never ends the reading of millions
+                bad = BadRecord("malformed record", f"{type(error).__name__}: {error!s:.80}")
+            if bad is not None:
+                self._report.skip(*self._where, bad, *self._of)
+            return bad is not None
         finally:
             self._report.split, self._report.used = self._outer
 
@@ -190,8 +194,8 @@ def json_lines(path: Path, report: Report, table: str) -> Iterator[tuple[int, An
         with report.record(table, path, row):
             try:
                 value = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise BadRecord("not valid JSON", str(error)) from error
+            except (ValueError, RecursionError) as error:  # ValueError: also a number of over 4,300 digits
+                raise BadRecord("not valid JSON", _plain(error)) from error
             yield row, value
 
 
@@ -203,7 +207,10 @@ def cells(path: Path, report: Report, table: str, least: int, comma: bool = Fals
     """
     for row, line in _lines(path, report, table):
         with report.record(table, path, row):
-            found = next(csv.reader([line])) if comma else line.split("\t")
+            try:
+                found = next(csv.reader([line])) if comma else line.split("\t")
+            except csv.Error as error:  # a cell of over 131,072 characters, a quote that does not end
+                raise BadRecord("malformed record", str(error)) from error
             if len(found) < least:
                 raise BadRecord("malformed record", f"{len(found)} cells, wanted {least}")
             yield row, found
@@ -257,9 +264,16 @@ def parse_json(
     """
     try:
         return json.loads(text, object_hook=hook, object_pairs_hook=pairs)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of over 4,300 digits
         row = row if row is not None else getattr(error, "lineno", None)
-        raise InputError(path, f"not valid JSON ({error}).", "Fetch or make the file again.", row=row) from error
+        raise InputError(
+            path, f"not valid JSON ({_plain(error)}).", "Fetch or make the file again.", row=row
+        ) from error
+
+
+def _plain(error: Exception) -> str:
+    """Without what Python advises its programmers."""
+    return str(error).partition("; use sys")[0]
 
 
 def list_in(value: Any, path: Path, key: str | None) -> list[Any]:
@@ -309,15 +323,28 @@ def field(record: Any, name: str, *kinds: type) -> Any:
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         wanted = " or ".join(k.__name__ for k in kinds)
         raise BadRecord("malformed record", f"the field {name!r} is {type(value).__name__}, wanted {wanted}")
+    if isinstance(value, str):
+        check_whole(value)
     return value
 
 
+def check_whole(text: str) -> None:
+    """Raises BadRecord: it holds half of a surrogate pair, which no table can."""
+    if not whole(text):
+        raise BadRecord("half a surrogate pair", ascii(text)[:80], "Write the record again in UTF-8.")
+
+
 def text_of(record: Any, name: str, what: str) -> str:
-    """The field's text, stripped; BadRecord `empty <what>` where nothing is left."""
-    text = field(record, name, str).strip()
-    if not text:
+    """The field's text, stripped; BadRecord as `sound_text`."""
+    return sound_text(field(record, name, str), what)
+
+
+def sound_text(text: str, what: str) -> str:
+    """Stripped; BadRecord `empty <what>` where nothing is left that can be seen (U+200B cannot)."""
+    check_whole(text)
+    if not visible(text):
         raise BadRecord(f"empty {what}")
-    return text
+    return text.strip()
 
 
 class Once:
@@ -327,8 +354,9 @@ class Once:
         self._what, self._seen = what, set()
 
     def __call__(self, value: str | int) -> str:
-        """The id as a string; BadRecord where it came before."""
+        """The id as a string; BadRecord where it came before, or is no text."""
         text = str(value)
+        check_whole(text)
         if text in self._seen:
             raise BadRecord(f"duplicate {self._what}", text)
         self._seen.add(text)

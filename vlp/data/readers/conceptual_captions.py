@@ -8,7 +8,7 @@ Rows are line numbers. An address that comes again is the same image, with one c
 from __future__ import annotations
 
 from vlp.data.addresses import file_name
-from vlp.data.readers.common import BadRecord, cells
+from vlp.data.readers.common import BadRecord, cells, sound_text
 from vlp.data.readers.gather import Gathered
 from vlp.data.readers.images import Entry
 from vlp.data.readers.origins import Origin, flickr_id
@@ -22,11 +22,10 @@ def read(files: Files) -> list[Entry]:
     for split, path in files.of("captions"):
         for row, (caption, address, *_) in cells(path, files.report, "captions", least=2):
             with files.report.record("captions", path, row):
-                text, address = caption.strip(), address.strip()
+                address = address.strip()
                 if not address.startswith(("http://", "https://")):
                     raise BadRecord("not an address", address[:80])
-                if not text:
-                    raise BadRecord("empty caption")
+                text = sound_text(caption, "caption")
                 origin = Origin(flickr_id=flickr_id(address))
                 found.add(path, row, file_name(address), split, text, origin=origin)
     return found.entries

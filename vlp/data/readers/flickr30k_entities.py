@@ -11,6 +11,7 @@ captions table's text, in which the phrase is found again (`align`). Rows are li
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as Xml
 from collections.abc import Iterator
@@ -44,14 +45,26 @@ def read(job: Job) -> Iterator[dict[str, Any]]:
                     raise BadRecord("no file for this image", path.name, _REMEDY)
             of_chain = read_boxes(boxes, image, job)
             texts = [c.text if isinstance(c.text, str) else None for c in image.captions]
-            for row, line in enumerate(read_lines(lines), start=1):
+            for row, line in enumerate(_lines(lines), start=1):
                 with job.report.record(job.table, lines, row, sentences, "caption"):
                     yield from _phrases(line, row, image, texts, of_chain, job, lines)
     for image_id, reason in job.images.lost.items():
         lines = sentences / f"{image_id.removeprefix(job.prefix + '/')}.txt"
-        for row, line in enumerate(read_lines(lines) if lines.exists() else [], start=1):
-            for _ in _PHRASE.finditer(line):
-                job.report.skip(job.table, lines, row, LeftOut(reason), sentences)
+        if not lines.exists():
+            continue
+        with job.report.record(job.table, lines, None, sentences, "image"):
+            for row, line in enumerate(_lines(lines), start=1):
+                for _ in _PHRASE.finditer(line):
+                    job.report.skip(job.table, lines, row, LeftOut(reason), sentences)
+
+
+def _lines(path: Path) -> list[str]:
+    """Raises BadRecord: the file cannot be read; it is one of thousands."""
+    try:
+        return read_lines(path)
+    except (InputError, OSError) as error:
+        problem = error.problem if isinstance(error, InputError) else str(error)
+        raise BadRecord("unreadable file", f"{path.name}: {problem.rstrip('.')}", _REMEDY) from error
 
 
 def _phrases(
@@ -124,12 +137,12 @@ def read_boxes(path: Path, image: Image, job: Job) -> dict[str, list[list[float]
     """Chain -> its boxes, xyxy.
 
     Raises:
-        InputError: not XML; names the line.
+        BadRecord: not XML; names the line.
     """
     try:
         tree = Xml.parse(path).getroot()
-    except Xml.ParseError as error:
-        raise InputError(path, f"not valid XML ({error}).", _REMEDY, row=error.position[0]) from error
+    except (Xml.ParseError, ValueError, LookupError, OSError) as error:  # the last two: a strange encoding, a folder
+        raise BadRecord("not valid XML", f"{path.name}: {error}", _REMEDY) from error
     size = _numbers(tree.find("size"), ("width", "height"))
     annotated = (size[0], size[1]) if size is not None and min(size) > 0 else None
     of_chain: dict[str, list[list[float]]] = {}
@@ -153,6 +166,7 @@ def _numbers(element: Xml.Element | None, names: tuple[str, ...]) -> list[float]
     if element is None:
         return None
     try:
-        return [float(element.findtext(name, "")) for name in names]
+        found = [float(element.findtext(name, "")) for name in names]
     except ValueError:
         return None
+    return found if all(map(math.isfinite, found)) else None

@@ -59,7 +59,7 @@ class Entry:
         """The stated number; else the key, where it is one."""
         if self.number is not None or not self.names:
             return self.number
-        return int(self.key) if self.key.isdecimal() else None
+        return int(self.key) if self.key.isdecimal() and len(self.key) < 20 else None
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Images:
             candidates = [self._numbers.get(name) or ""]
         else:
             candidates = [f"{prefix}/{name}", f"{prefix}/{image_key(name)}"]
-            if name.isdecimal():
+            if name.isdecimal() and len(name) < 20:
                 candidates.append(self._numbers.get(int(name)) or "")
         for image_id in candidates:
             if image_id in self.kept:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vlp.data.class_names import class_name
 from vlp.data.readers.common import BadRecord, LeftOut, Report, cells
 from vlp.data.readers.gather import Gathered
 from vlp.data.readers.images import Entry
@@ -80,11 +81,12 @@ def _class_names(job: Job) -> dict[str, str]:
             with job.report.record(job.table, path, row):
                 if label == "LabelName":
                     continue
-                if not label or not name.strip():
+                name = class_name(name)
+                if not label or name is None:
                     raise BadRecord("malformed record", "a class without id or name")
                 if label in names:
                     raise BadRecord("duplicate class", label)
-                names[label] = name.strip().lower()
+                names[label] = name
     return names
 
 

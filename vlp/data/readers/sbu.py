@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vlp.data.addresses import file_name
-from vlp.data.readers.common import BadRecord, Row, list_in, read_lines, read_object
+from vlp.data.readers.common import BadRecord, Row, check_whole, list_in, read_lines, read_object, sound_text
 from vlp.data.readers.gather import Gathered
 from vlp.data.readers.images import Entry
 from vlp.data.readers.origins import Origin, flickr_id
@@ -37,11 +37,11 @@ def read(files: Files) -> list[Entry]:
                 photo = flickr_id(address)
                 if photo is None:
                     raise BadRecord("not an address of Flickr", address[:80])
-                if not caption.strip():
-                    raise BadRecord("empty caption")
+                text = sound_text(caption, "caption")
+                check_whole(address)
                 entry = found.image(path, row, file_name(address), split, Origin(flickr_id=photo))
                 entry.names = (entry.names[0], PurePosixPath(address).name)
-                found.add(path, row, entry.names[0], split, caption.strip())
+                found.add(path, row, entry.names[0], split, text)
     return found.entries
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vlp.data.readers.common import BadRecord, LeftOut, Once, field, read_list, text_of
+from vlp.data.readers.common import BadRecord, LeftOut, Once, check_whole, field, read_list, text_of
 from vlp.data.readers.gather import ONLY_SPLIT
 from vlp.data.readers.images import Caption, Entry
 from vlp.data.readers.job import Job
@@ -111,6 +111,8 @@ def _answers(record: dict[str, Any]) -> dict[str, Any]:
     answers = field(record, "answers", list)
     if len(answers) != NUM_ANSWERS or not all(isinstance(a, str) for a in answers):
         raise BadRecord("not ten answers", f"{len(answers)} of question {record['question_id']}")
+    for answer in answers:
+        check_whole(answer)
     kind = field(record, "answer_type", str)
     if kind not in ANSWER_TYPES:
         raise BadRecord("unknown answer type", f"{kind!r}, wanted {' | '.join(ANSWER_TYPES)}")
