@@ -205,12 +205,20 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str, str, int | str, str]] =
     "CC: no address": ("cc", in_text(TSV, f"\t{CC[1]}\textra", ""), "captions", TSV, 2, "malformed record: 1 cells"),
     "CC: strange address": ("cc", in_text(TSV, CC[1], "ftp:x"), "captions", TSV, 2, "not an address: ftp:x"),
     "CC: empty caption": ("cc", in_text(TSV, "a cat", " "), "captions", TSV, 2, "empty caption"),
+    "CC: nothing to see": ("cc", in_text(TSV, "a cat", "\u200b"), "captions", TSV, 2, "empty caption"),
     "CC: encoding": ("cc", latin(TSV, b"cat"), "captions", TSV, 2, "not valid UTF-8"),
     "SBU: caption is no text": (
         "sbu", in_json(SBUS, captions=[1, "A boat", "x"]), "captions", SBUS, 0, "malformed record",
     ),
     "SBU: empty caption": ("sbu", in_json(SBUS, captions=["x", "", "x"]), "captions", SBUS, 1, "empty caption"),
+    "SBU: nothing to see": ("sbu", in_json(SBUS, captions=["x", "\u200b", "x"]), "captions", SBUS, 1, "empty caption"),
+    "SBU: half a surrogate pair": (
+        "sbu", in_json(SBUS, captions=["x", "\ud800", "x"]), "captions", SBUS, 1, "half a surrogate pair",
+    ),
     "SBU: not of Flickr": ("sbu", in_text(SBUS, SBU[1], "http://x/y.jpg"), "captions", SBUS, 1, "not an address of Fl"),
+    "OpenImages: a cell too long": (
+        "openimages", in_text(LISTED, ",train,", "," + "x" * 200_000 + ","), "images", LISTED, 2, "malformed record: f",
+    ),
     "OpenImages: cells": ("openimages", in_text(LISTED, ",train,", ","), "images", LISTED, 2, "malformed record: 4"),
     "OpenImages: image twice": (
         "openimages", lambda b: (b / LISTED).write_text("ImageID,OriginalURL\n0a1b,\n0a1b,\n", encoding="utf-8"),
