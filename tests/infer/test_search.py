@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from vlp.cli.search import app
 from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.infer import Predictor
-from vlp.infer.search import lines
+from vlp.infer.search import lines, of_store
 
 pytestmark = pytest.mark.slow
 
@@ -95,3 +96,61 @@ def test_what_cannot_be_searched_is_said(lab: Lab, folder: Path, tmp_path: Path)
         done = search(*arguments, "--out", tmp_path / "x.png")
         assert isinstance(done.exception, InputError) and wanted in str(done.exception), done.output
     assert search("--model", model).exit_code == 2
+
+
+@dataclass
+class Stored:
+    """What of a region store `of_store` asks for."""
+
+    sizes: dict[str, tuple[int, int]]
+    path: Path = Path("r.h5")
+
+    @property
+    def image_ids(self) -> list[str]:
+        return list(self.sizes)
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        return self.sizes[image_id]
+
+
+def _files(folder: Path, *names: str, size: tuple[int, int] = (60, 40)) -> list[Path]:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size).save(folder / name)
+    return [folder / name for name in names]
+
+
+def test_a_picture_has_its_own_regions_and_no_others(tmp_path: Path) -> None:
+    """Two files of one name in two folders are two images."""
+    size = (60, 40)
+    store = Stored({"set/a/1": size, "set/b/1": size, "set/2": size, "coco/000000000007": size})
+    pictures = tmp_path / "pictures"
+    files = _files(pictures, "a/1.png", "b/1.jpg", "c/1.png", "2.png", "COCO_val2014_000000000007.jpg")
+    found = {i: path.relative_to(pictures).as_posix() for i, path in of_store(store, files, pictures).items()}
+    assert found == {
+        "set/a/1": "a/1.png", "set/b/1": "b/1.jpg", "set/2": "2.png",
+        "coco/000000000007": "COCO_val2014_000000000007.jpg",
+    }  # fmt: skip
+    # an image alone, or a folder within, is told by the rest of its path
+    for file in files[:2]:
+        assert list(of_store(store, [file], file.parent).values()) == [file]
+    (other,) = _files(tmp_path / "elsewhere", "1.png")
+    with pytest.raises(InputError, match=r"1\.png: '1\.png' may be 'set/a/1', 'set/b/1' of r\.h5"):
+        of_store(store, [other], other.parent)
+    twice = _files(tmp_path / "twice", "x/2.png", "y/2.png")
+    with pytest.raises(InputError, match=r"y/2\.png: this and .*x/2\.png may both be set/2"):
+        of_store(store, twice, tmp_path / "twice")
+    wrong = _files(tmp_path / "wrong", "2.png", size=(40, 60))
+    with pytest.raises(InputError, match=r"2\.png: it has 40 x 60 pixels, set/2 of r\.h5 has 60 x 40"):
+        of_store(store, wrong, tmp_path / "wrong")
+
+
+def test_an_image_of_a_store_is_named_as_people_name_it(lab: Lab, predictor: Predictor) -> None:
+    image_id, file = lab.image()
+    wanted = predictor(None, TEXT, regions=lab.paths.regions, image_id=image_id)
+    name = image_id.rpartition("/")[2]
+    for called in (name, f"{name}.jpg", file.with_name(f"{name}.png").as_posix()):
+        answer = predictor(file, TEXT, regions=lab.paths.regions, image_id=called)
+        assert answer.match == wanted.match
+    with pytest.raises(InputError, match="the image is not in the store"):
+        predictor(None, TEXT, regions=lab.paths.regions, image_id="none")

@@ -16,6 +16,7 @@ from vlp.errors import InputError
 from vlp.images.decode import ImageRecord, Skipped
 from vlp.regions.geometry import geometry
 from vlp.regions.store import RegionStore
+from vlp.regions.tsv_records import annotated
 from vlp.regions.vinvl_tsv import import_sets, import_tsv
 
 SIZE = (100, 50)
@@ -33,12 +34,12 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.stack([left, top, left + SIZE[0] / count * 0.9, top + rng.uniform(5, 20, count)], 1)
 
 
-def _line(number: int, features: np.ndarray, boxes: np.ndarray, dtype: str = "<f4") -> str:
+def _line(number: int | str, features: np.ndarray, boxes: np.ndarray, dtype: str = "<f4") -> str:
     rows = np.concatenate([features, geometry(boxes, SIZE)], 1).astype(dtype)
     return f"{number}\t{len(rows)}\t{base64.b64encode(rows.tobytes()).decode()}\n"
 
 
-def _prediction(number: int, objects: list[tuple[str, np.ndarray, float]], times: float = 1) -> str:
+def _prediction(number: int | str, objects: list[tuple[str, np.ndarray, float]], times: float = 1) -> str:
     listed = [{"class": name, "rect": [float(v * times) for v in box], "conf": conf} for name, box, conf in objects]
     value = {"image_h": SIZE[1] * times, "image_w": SIZE[0] * times, "objects": listed}
     return f"{number}\t{json.dumps(value)}\n"
@@ -170,8 +171,68 @@ def test_id_twice_is_named(tmp_path: Path) -> None:
 
 def test_no_common_image_is_an_error(tmp_path: Path) -> None:
     folder = _write(tmp_path / "tsv", _line(1, np.ones((1, 3)), np.array([[1.0, 1, 9, 9]])), "")
-    with pytest.raises(InputError, match="none of the images of the tables"):
+    with pytest.raises(InputError, match=r"none of the images .*\(there: '1'; here: 'flickr30k/2'\)"):
         _import(folder, [_record(2)])
+
+
+COCO = [ImageRecord(f"coco/{n:012d}", Path(), *SIZE, split) for n, split in ((1, "train"), (2, "train"), (3, "val"))]
+
+
+def _named(folder: Path, names: list[str]) -> Path:
+    """One region each: the i-th has the feature i."""
+    box = np.array([[1.0, 1, 9, 9]])
+    lines = [_line(name, np.full((1, 3), i), box) for i, name in enumerate(names, start=1)]
+    return _write(folder, "".join(lines), "".join(_prediction(name, [("sky", box[0], 0.5)]) for name in names))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1", "2", "3"],
+        ["000000000001", "000000000002", "000000000003"],
+        ["COCO_train2014_000000000001", "COCO_train2014_000000000002", "COCO_val2014_000000000003"],
+        ["train2014/COCO_train2014_000000000001.jpg", "000000000002.jpg", "3.0"],
+    ],
+)
+def test_published_coco_features_are_of_the_tables_images_however_named(tmp_path: Path, names: list[str]) -> None:
+    folder, out = _named(tmp_path / "tsv", names), tmp_path / "r.h5"
+    quality = import_tsv(folder, COCO, "coco", out, Skipped("stop"))
+    store = RegionStore(out)
+    assert store.image_ids == [record.image_id for record in COCO]
+    assert [store.regions(i).features[0, 0] for i in store.image_ids] == [1, 2, 3]
+    assert quality["tsv"]["not_in_tables"] == 0 and quality["tsv"]["without_predictions"] == 0
+    assert {split: numbers["images"] for split, numbers in quality["splits"].items()} == {"train": 2, "val": 1}
+    # and such a store, made outside, has the tables' images
+    alone = import_sets(
+        {"coco": folder}, annotated(folder, "coco", "train", Skipped("stop"), 0.0), out, Skipped("stop")
+    )
+    assert alone["skipped"] == []
+    store = RegionStore(out)
+    assert [store.regions(record.image_id).features[0, 0] for record in COCO] == [1, 2, 3]
+    assert store.padded([record.image_id for record in COCO], 1).features[:, 0, 0].tolist() == [1, 2, 3]
+    assert "coco/000000000004" not in store and "vg/1" not in store
+
+
+def test_a_split_that_is_named_otherwise_is_no_success(tmp_path: Path) -> None:
+    folder = _named(tmp_path / "tsv", ["first", "second", "third", "fourth", "3"])
+    sides = r"\(there: 'first', 'second', 'third', \.\.\.; here: 'coco/000000000001', 'coco/000000000002'\)"
+    with pytest.raises(InputError, match=rf"features\.tsv: it has none of the 2 train images of the tables {sides}"):
+        import_tsv(folder, COCO, "coco", tmp_path / "r.h5", Skipped("skip"))
+    assert not (tmp_path / "r.h5").exists()
+
+
+def test_a_name_that_fits_two_images_is_refused(tmp_path: Path) -> None:
+    images = [ImageRecord(f"coco/{name}", Path(), *SIZE, "train") for name in ("a/1", "b/1")]
+    folder = _named(tmp_path / "tsv", ["1"])
+    with pytest.raises(InputError, match=r"predictions\.tsv, row 1: '1' may be 'coco/a/1', 'coco/b/1'"):
+        import_tsv(folder, images, "coco", tmp_path / "r.h5", Skipped("skip"))
+    folder = _named(tmp_path / "tsv", ["b/1.jpg", "a/1.jpg"])
+    import_tsv(folder, images, "coco", tmp_path / "r.h5", Skipped("stop"))
+    store = RegionStore(tmp_path / "r.h5")
+    assert [store.regions(i).features[0, 0] for i in ("coco/a/1", "coco/b/1")] == [2, 1]
+    folder = _named(tmp_path / "tsv", ["1", "000000000001"])
+    with pytest.raises(InputError, match=r"the id coco/000000000001 comes twice"):
+        import_tsv(folder, COCO[:1], "coco", tmp_path / "r.h5", Skipped("skip"))
 
 
 def test_boxes_over_the_edge_are_cut(tmp_path: Path) -> None:
@@ -201,5 +262,8 @@ def test_several_data_sets_make_one_store(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"sbu/features\.tsv: rows have 14 numbers, those of .*coco.* have 13"):
         import_sets(folders, images, tmp_path / "r.h5", Skipped("stop"))
     _write(tmp_path / "sbu", _line(2, rng.normal(size=(2, WIDTH)), boxes), _prediction(2, []))
-    with pytest.raises(InputError, match=r"sbu/features\.tsv: it has none of the images"):
+    with pytest.raises(
+        InputError,
+        match=r"sbu/features\.tsv: it has none .*\(there: '2'; here: 'sbu/1'\)",
+    ):
         import_sets(folders, images, tmp_path / "r.h5", Skipped("skip"))

@@ -82,17 +82,20 @@ def _store(searcher: Searcher, paths: list[Path], regions: Path | None, folder: 
     from rich.progress import track
 
     from vlp.errors import InputError
+    from vlp.images.names import both_sides
+    from vlp.infer.search import of_store
 
     if regions is not None:
         stored = searcher.open(regions)
-        by_name = {i.rpartition("/")[2]: i for i in stored.image_ids}
-        files = {by_name[key]: p for p in paths for key in (p.stem, p.name) if key in by_name}
+        files = of_store(stored, paths, folder)
         if missing := len(paths) - len(files):
             print(
                 f"vlp: {missing} of {len(paths)} images have no regions in {regions} and are left out", file=sys.stderr
             )
         if not files:
-            raise InputError(regions, f"it has none of the images in {folder}.", "Name the store of these images.")
+            sides = both_sides((p.name for p in paths), stored.image_ids)
+            problem = f"it has none of the images in {folder} ({sides})."
+            raise InputError(regions, problem, "Name the store of these images.")
         return stored, files
     found: dict[str, Any] = {}
     for path, seen in track(searcher.look(paths), "detecting", len(paths), transient=True):

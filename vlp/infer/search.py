@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from vlp.errors import InputError
+from vlp.images.decode import ImageError, header, stretched
+from vlp.images.names import AmbiguousError, Names
 from vlp.images.pictures import open_picture
 from vlp.infer.predictor import Predictor
 from vlp.tasks.retrieval import candidates, demand_finite, score
@@ -93,6 +95,48 @@ class Searcher(Predictor):
             for i, s in pairs.tolist()
         ]
         return sorted(hits, key=lambda h: (-h.match, -h.cosine, h.name))
+
+
+def of_store(store: Any, files: Sequence[Path], folder: Path) -> dict[str, Path]:
+    """The files, in `folder`, that a region store has, by their ids in it (`images.names`).
+
+    Raises:
+        InputError: a file may be several images of the store, or an image several files; a file has other proportions
+            than its image.
+    """
+    names, found = Names(store.image_ids), dict[str, Path]()
+    for path in files:
+        try:
+            image_id = _find(names, path, folder)
+        except AmbiguousError as error:
+            remedy = "Search a folder whose paths tell the images apart as their ids do."
+            raise InputError(path, f"{error} of {store.path}.", remedy) from error
+        if image_id is None:
+            continue
+        if image_id in found:
+            problem = f"this and {found[image_id]} may both be {image_id} of {store.path}."
+            raise InputError(path, problem, "Search a folder that has the image once.")
+        found[image_id] = path
+        try:
+            size = header(path).size
+        except ImageError as error:
+            raise InputError(path, f"{error}.", "Mend the file, or move it away.") from error
+        if stretched(size, store.image_size(image_id)):
+            stored = store.image_size(image_id)
+            problem = f"it has {size[0]} x {size[1]} pixels, {image_id} of {store.path} has {stored[0]} x {stored[1]}."
+            raise InputError(path, problem, "Name the store of these images.")
+    return found
+
+
+def _find(names: Names, path: Path, folder: Path) -> str | None:
+    """By the path in the folder; where that fits several, by all of the path."""
+    try:
+        return names.find(path.relative_to(folder).as_posix())
+    except AmbiguousError:
+        found = names.find(path.resolve().as_posix())
+        if found is None:
+            raise
+        return found
 
 
 def pictures(folder: Path) -> list[Path]:

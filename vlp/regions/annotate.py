@@ -14,6 +14,7 @@ import numpy as np
 from vlp.data.tables import rows, table_path
 from vlp.errors import InputError
 from vlp.files import atomic
+from vlp.images.names import AmbiguousError, Same, both_sides
 from vlp.regions.folder import write_manifest
 from vlp.regions.layout import INDEX_DIGEST, TRUTH, dataset, index_digest, write_truth
 from vlp.regions.manifest import read_manifest
@@ -46,7 +47,8 @@ def annotate_train(store: Path, tables: Path, out: Path, whole: bool = True) -> 
     if not truth:
         remedy = "Set data.objects or data.labels and read the tables again, or have the detector's tags read."
         raise InputError(table_path(tables, "objects"), "no train image has an object or a label.", remedy)
-    if not whole and truth.keys().isdisjoint(RegionStore(store).image_ids):
+    known = Same(truth)
+    if not whole and not any(image_id in known for image_id in RegionStore(store).image_ids):
         return 0
     return annotate(store, truth, out)
 
@@ -59,10 +61,15 @@ def annotate(store: Path, truth: Mapping[str, Sequence[str]], out: Path) -> int:
     Raises:
         InputError: `store` is damaged, `truth` names none of its images, the disk is full.
     """
-    count = sum(image_id in truth for image_id in RegionStore(store).image_ids)
-    if not count:
-        problem = "the ground truth names none of its images."
+    ids, known = RegionStore(store).image_ids, Same(truth)
+    try:
+        named = {image_id: same for image_id in ids if (same := known.find(image_id)) is not None}
+    except AmbiguousError as error:
+        raise InputError(store, f"{error}.", "Name the tables that this store was made from.") from error
+    if not named:
+        problem = f"the ground truth names none of its images ({both_sides(truth, ids)})."
         raise InputError(store, problem, "Name the tables that this store was made from.")
+    truth, count = {image_id: truth[same] for image_id, same in named.items()}, len(named)
     if not store.is_dir():
         _annotate_file(store, truth, out)
         return count

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from vlp.errors import InputError
 from vlp.files import atomic
 from vlp.images.decode import ImageRecord, Skipped
+from vlp.images.names import both_sides
 from vlp.progress import Meter
 from vlp.regions.geometry import iou_matrix
 from vlp.regions.store import RegionStore
@@ -123,7 +124,8 @@ def compare(store: RegionStore, reference: RegionStore, limit: int | None = None
         raise InputError(reference.path, problem, "Compare stores of the same detector.")
     both = [image_id for image_id in store.image_ids if image_id in reference]
     if not both:
-        problem = f"it has none of the {len(store)} images of {store.path} (as {store.image_ids[:1]})."
+        sides = both_sides(reference.image_ids, store.image_ids)
+        problem = f"it has none of the {len(store)} images of {store.path} ({sides})."
         raise InputError(reference.path, problem, "The ids must be the same, with the data set's name in front.")
     sums = _Sums()
     with Meter("compare", len(both), "images") as meter:

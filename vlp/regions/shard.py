@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlp.errors import InputError
+from vlp.images.names import AmbiguousError, Same
 from vlp.regions.layout import (
     COLUMNS,
     FORMAT,
@@ -161,6 +163,7 @@ class ImageIds:
 
     def __init__(self, path: Path, ids: NDArray[np.bytes_]) -> None:
         """Raises InputError: an id comes twice."""
+        self._path = path
         self._order = np.argsort(ids, kind="stable")
         self._sorted = ids[self._order]
         self._dtype = self._sorted.dtype
@@ -175,10 +178,30 @@ class ImageIds:
             return np.full(len(image_ids), -1)
         keys = np.array([image_id.encode() for image_id in image_ids], np.bytes_)  # as wide as the longest needs
         at = np.minimum(self._sorted.searchsorted(keys.astype(self._dtype)), len(self._sorted) - 1)
-        return np.where(self._sorted[at] == keys, self._order[at], -1)
+        found = np.where(self._sorted[at] == keys, self._order[at], -1)
+        for row in np.flatnonzero(found < 0).tolist():
+            found[row] = self.find(image_ids[row])
+        return found
 
     def find(self, image_id: str) -> int:
-        """-1: not there."""
+        """-1: not there. An id that is written otherwise (`coco/1`, `coco/000000000001`) is the same image.
+
+        Raises InputError: several are.
+        """
+        at = self._exact(image_id)
+        if at >= 0:
+            return at
+        try:
+            same = self._same.find(image_id)
+        except AmbiguousError as error:
+            raise InputError(self._path, f"{error}.", "Name the id as it stands there.", row=image_id) from error
+        return -1 if same is None else self._exact(same)
+
+    @cached_property
+    def _same(self) -> Same:
+        return Same(name.decode() for name in self._sorted.tolist())
+
+    def _exact(self, image_id: str) -> int:
         key = image_id.encode()
         if len(key) > self._dtype.itemsize:
             return -1

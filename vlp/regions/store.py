@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlp.errors import InputError
+from vlp.images.names import AmbiguousError, Names
 from vlp.regions.geometry import geometry
 from vlp.regions.layout import COLUMNS, OPTIONAL, Regions, spool_folder, tags_of
 from vlp.regions.manifest import read_manifest
@@ -164,6 +165,25 @@ class RegionStore:
     def bytes(self) -> int:
         """On disk."""
         return sum(shard.path.stat().st_size for shard in self._shards)
+
+    def named(self, name: str) -> str:
+        """The id of the image that someone calls so: `000000000001` or a file's path is enough (`images.names`).
+
+        Raises:
+            InputError: it fits no image of the store, or several.
+        """
+        at = self._ids.find(name)
+        if at >= 0:
+            return self.image_ids[at]
+        try:
+            found = self._called.find(name)
+        except AmbiguousError as error:
+            raise InputError(self.path, f"{error}.", "Name the whole id.", row=name) from error
+        return self.image_ids[self.index(name)] if found is None else found
+
+    @cached_property
+    def _called(self) -> Names:
+        return Names(self.image_ids)
 
     def index(self, image_id: str) -> int:
         """Raises InputError: the image is not in the store."""

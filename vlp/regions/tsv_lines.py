@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp.errors import InputError
+from vlp.images.names import AmbiguousError, Names
 
 REMEDY = "Fetch or make the file again."
 
@@ -42,8 +43,8 @@ def raw_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
                 place += len(line)
 
 
-def lines(path: Path, prefix: str) -> Iterator[tuple[int, str, list[bytes]]]:
-    """Row number, our image id and the tab-separated cells of each line, at least one.
+def lines(path: Path) -> Iterator[tuple[int, str, list[bytes]]]:
+    """Row number, the image's name and the tab-separated cells of each line, at least one.
 
     Raises InputError: the file is missing, or is not as its .lineidx says.
     """
@@ -51,16 +52,25 @@ def lines(path: Path, prefix: str) -> Iterator[tuple[int, str, list[bytes]]]:
         if not line.strip():
             continue
         cells = line.rstrip(b"\r\n").split(b"\t")
-        yield row, image_id_of(prefix, cells[0]), cells
+        yield row, name_in(cells[0]), cells
 
 
-def image_id_of(prefix: str, cell: bytes) -> str:
-    return f"{prefix}/{cell.decode('utf-8', 'replace').strip()}"
+def name_in(cell: bytes) -> str:
+    return cell.decode("utf-8", "replace").strip()
+
+
+def id_of(names: Names, path: Path, row: int, name: str) -> str | None:
+    """The image of ours that a line is of. Raises InputError: the name fits several."""
+    try:
+        return names.find(name)
+    except AmbiguousError as error:
+        remedy = "Name the images in the files by as much of their path as tells them apart."
+        raise InputError(path, f"{error}.", remedy, row=row) from error
 
 
 def check_number(folder: Path, rows_of_ids: Any, cell: bytes, row: int) -> None:
     """Raises InputError: imageid2idx.json has another line for the image."""
-    name = cell.decode("utf-8", "replace").strip()
+    name = name_in(cell)
     said = rows_of_ids.get(name, row - 1) if isinstance(rows_of_ids, dict) else None
     if said != row - 1:
         problem = f"line {said} for the image that features.tsv has in line {row - 1} (from 0)."

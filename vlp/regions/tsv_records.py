@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from vlp.errors import InputError
 from vlp.images.decode import ImageRecord, Skipped
 from vlp.images.folder import in_folder, measured
+from vlp.images.names import AmbiguousError, Names, both_sides
 from vlp.regions.tsv_lines import REMEDY, raw_lines
 from vlp.regions.tsv_objects import parse_json
 from vlp.regions.tsv_rows import RowError
 
 _NO_SIZE = "the line does not say how large the image is"
-_NUMBER = re.compile(r"(\d+)$")
 
 
 def annotated(folder: Path, prefix: str, split: str, skipped: Skipped, max_lost: float) -> list[ImageRecord]:
@@ -59,30 +58,34 @@ def of_files(
 ) -> list[ImageRecord]:
     """Records of those image files that predictions.tsv has, in their real size.
 
-    A file is known by its name without suffix, or, as COCO's, by the number at its end: `COCO_val2014_000000000042.jpg`
-    is the files' `42`.
+    A file is known by its path (`images.names`): `val2014/COCO_val2014_000000000042.jpg` is the files' `42`.
 
     Raises:
-        InputError: predictions.tsv or the folder is missing; two files are of one image; none is in predictions.tsv;
-            more than the share `max_lost` of them cannot be read.
+        InputError: predictions.tsv or the folder is missing; two files are of one image, or one of two; none is in
+            predictions.tsv;            more than the share `max_lost` of them cannot be read.
     """
-    names = {name for _, name, _ in _predictions(folder / "predictions.tsv")}
-    found: dict[str, Path] = {}
-    for image_id, path in in_folder(images, prefix):
-        name = image_id.removeprefix(f"{prefix}/")
-        number = _NUMBER.search(name)
-        if name not in names and number is not None:
-            name = str(int(number[1]))
-        if name not in names:
+    ids = dict.fromkeys(f"{prefix}/{name}" for _, name, _ in _predictions(folder / "predictions.tsv"))
+    names, found, others = Names(ids, prefix), dict[str, Path](), list[str]()
+    for own_id, path in in_folder(images, prefix):
+        name = own_id.removeprefix(f"{prefix}/")
+        try:
+            image_id = names.find(name)
+        except AmbiguousError as error:
+            remedy = "Name the folder whose paths tell the images apart."
+            raise InputError(images, f"{error} of predictions.tsv.", remedy, row=own_id) from error
+        if image_id is None:
+            others.append(name)
             continue
-        if name in found:
-            problem = f"{found[name].name} and {path.name} are both image {name} of predictions.tsv."
-            raise InputError(images, problem, "Name the folder that has each once.", row=f"{prefix}/{name}")
-        found[name] = path
+        if image_id in found:
+            one, other = (file.relative_to(images).as_posix() for file in (found[image_id], path))
+            problem = f"{one} and {other} are both image {image_id.removeprefix(f'{prefix}/')} of predictions.tsv."
+            raise InputError(images, problem, "Name the folder that has each once.", row=image_id)
+        found[image_id] = path
     if not found:
-        problem = f"none of its images is in {folder / 'predictions.tsv'} (as {sorted(names)[:1]})."
-        raise InputError(images, problem, "Files are named as the ids there, or end in them.")
-    records = measured([(f"{prefix}/{name}", path) for name, path in found.items()], skipped)
+        sides = both_sides(others, (image_id.removeprefix(f"{prefix}/") for image_id in ids))
+        problem = f"none of its images is in {folder / 'predictions.tsv'} ({sides})."
+        raise InputError(images, problem, "Files are named as the ids there, or as COCO names their numbers.")
+    records = measured(found.items(), skipped)
     if len(lost := skipped.images) > max_lost * len(found):
         problem = f"{len(lost):,} of {len(found):,} images cannot be read: {lost[0]['reason']}."
         raise InputError(images, problem, "Fetch or make them again; --max-lost allows more.", row=lost[0]["image_id"])

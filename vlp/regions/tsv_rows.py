@@ -48,7 +48,7 @@ def find_layout(path: Path) -> Layout:
     """
     fits: set[Layout] = set()
     looked, problem = 0, None
-    for row, _, cells in lines(path, ""):
+    for row, _, cells in lines(path):
         try:
             count, raw = _raw(cells)
             if not count:

@@ -10,7 +10,7 @@ exchanged, is named. Files are read line by line: memory does not grow with the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ import numpy as np
 from vlp.errors import InputError
 from vlp.files import read_json
 from vlp.images.decode import ImageRecord, Skipped
+from vlp.images.names import Names, both_sides
 from vlp.progress import Meter
 from vlp.regions.geometry import clip
 from vlp.regions.quality import by_split
 from vlp.regions.store import RegionWriter
 from vlp.regions.tsv_forms import of_folder
-from vlp.regions.tsv_lines import REMEDY, check_number, image_id_of, lines, raw_lines
+from vlp.regions.tsv_lines import REMEDY, check_number, id_of, lines, name_in, raw_lines
 from vlp.regions.tsv_losses import Losses
 from vlp.regions.tsv_objects import Prediction, join, prediction
 from vlp.regions.tsv_rows import Layout, RowError, decode, find_layout
@@ -34,6 +35,7 @@ NAMES_FILE = "regions.json"
 """Beside the two files if `vlp regions export` wrote them: the store's facts and the order of its names."""
 MAX_LOST = 0.2
 _SHOWN = 100
+_NAMES_SHOWN = 4
 _COUNTED = (
     "not_in_tables",
     "without_predictions",
@@ -62,6 +64,7 @@ class _Source:
     features: Path
     prefix: str
     wanted: dict[str, ImageRecord]
+    names: Names
     index: _Index
     facts: dict[str, Any] | None
     layout: Layout
@@ -83,6 +86,8 @@ class _Tally:
     seen: set[str]
     without: list[str]
     other_size: list[dict[str, Any]]
+    others: list[str] = field(default_factory=list)
+    """Names of the first lines of a file that are no image of ours"""
 
 
 def import_tsv(
@@ -112,7 +117,8 @@ def import_sets(
         max_lost: share of a data set's images, objects and names, in all and of each split, that may be lost.
 
     Raises:
-        InputError: a file is missing or is no such file; an id comes twice; no image of a data set is in its files, or
+        InputError: a file is missing or is no such file; an id comes twice, or fits several images; no image of a
+            data set, or of a split of it, is in its files, or
             more is lost than `max_lost`; the data sets' features differ in size; a line is bad or an image is missing
             and `skipped` says stop; the disk is full.
     """
@@ -140,14 +146,19 @@ def import_sets(
     ):
         for source in sources:
             before, told = writer.images, len(skipped.images)
+            tally.others.clear()
             losses = _import_lines(source, index, writer, tally, meter, skipped)
             for record in source.wanted.values():
                 if record.image_id not in tally.seen:
                     skipped.add(record, source.features, "the image is not in the file")
+            if tally.others and max_lost < 1:
+                _demand_each_split(source, tally)
             if writer.images == before:
                 remedy = f"The ids must be those after `{source.prefix}/`."
                 first = skipped.images[told]["reason"] if len(skipped.images) > told else "no image is asked for"
-                raise InputError(source.features, f"it has none of the images of the tables: {first}.", remedy)
+                sides = both_sides(tally.others, source.wanted)
+                problem = f"it has none of the images of the tables: {first} ({sides})."
+                raise InputError(source.features, problem, remedy)
             reasons = [image["reason"] for image in skipped.images[told:]]
             losses.check(source.folder, source.wanted.values(), reasons, max_lost)
     return {
@@ -159,14 +170,28 @@ def import_sets(
     }
 
 
+def _demand_each_split(source: _Source, tally: _Tally) -> None:
+    """Raises InputError: of a split that has images the file has none."""
+    ids: dict[str, list[str]] = {}
+    for record in source.wanted.values():
+        ids.setdefault(record.split, []).append(record.image_id)
+    for split, ours in ids.items():
+        if tally.seen.isdisjoint(ours):
+            which = f"{len(ours):,} {split} images".replace("  ", " ")
+            problem = f"it has none of the {which} of the tables ({both_sides(tally.others, ours)})."
+            remedy = f"The ids must be those after `{source.prefix}/`, or name the same files."
+            raise InputError(source.features, problem, remedy)
+
+
 def _open(folder: Path, prefix: str, images: Sequence[ImageRecord]) -> _Source:
     features = folder if folder.suffix == ".tsv" else folder / "features.tsv"
     folder = features.parent
     if not features.exists() and (form := of_folder(folder)) is not None:
         raise InputError(features, f"the file is missing; the folder looks like {form[0]}.", form[1])
     wanted = {record.image_id: record for record in images if record.image_id.startswith(f"{prefix}/")}
-    index, facts = _named(folder, _index_predictions(folder / "predictions.tsv", prefix, wanted))
-    return _Source(features, prefix, wanted, index, facts, find_layout(features))
+    names = Names(wanted, prefix)
+    index, facts = _named(folder, _index_predictions(folder / "predictions.tsv", names, wanted))
+    return _Source(features, prefix, wanted, names, index, facts, find_layout(features))
 
 
 def _joined(indices: Sequence[_Index]) -> _Index:
@@ -185,14 +210,17 @@ def _import_lines(
     counts, places, losses = tally.counts, source.index.places, Losses()
     own = source.facts is not None
     with source.predictions.open("rb") as predicted:
-        for row, image_id, cells in lines(source.features, source.prefix):
+        for row, name, cells in lines(source.features):
             check_number(source.folder, rows_of_ids, cells[0], row)
-            record = source.wanted.get(image_id)
-            if record is None:
+            image_id = id_of(source.names, source.features, row, name)
+            if image_id is None:
+                tally.others += [name] * (len(tally.others) < _NAMES_SHOWN)
                 counts["not_in_tables"] += 1
                 continue
+            record = source.wanted[image_id]
             if image_id in tally.seen:
-                raise InputError(source.features, f"the id {image_id} comes twice.", "Remove one of the two.", row=row)
+                problem = f"the id {image_id} comes twice (as {name!r:.60})."
+                raise InputError(source.features, problem, "Remove one of the two.", row=row)
             tally.seen.add(image_id)
             meter.advance(1)
             size = (record.width, record.height)
@@ -235,14 +263,14 @@ def _import_lines(
     return losses
 
 
-def _index_predictions(path: Path, prefix: str, wanted: dict[str, ImageRecord]) -> _Index:
+def _index_predictions(path: Path, called: Names, wanted: dict[str, ImageRecord]) -> _Index:
     places: dict[str, tuple[int, int]] = {}
     own = (path.parent / NAMES_FILE).exists()
     names: set[str] = set()
     attributes: set[str] = set()
     for row, place, line in raw_lines(path):
-        image_id = image_id_of(prefix, line.split(b"\t", 1)[0])
-        if image_id not in wanted:
+        image_id = id_of(called, path, row, name_in(line.split(b"\t", 1)[0]))
+        if image_id is None:
             continue
         if image_id in places:
             raise InputError(path, f"the id {image_id} comes twice.", "Remove one of the two.", row=row)

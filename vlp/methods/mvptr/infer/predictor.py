@@ -100,7 +100,7 @@ class Predictor:
         self, picture: Image | None, name: str, text: str, regions: str | Path | None, image_id: str | None, top_k: int
     ) -> Said:
         seen = self._reader(text)
-        store, scale = self._store(picture, name, regions, image_id)
+        store, name, scale = self._store(picture, name, regions, image_id)
         collator = self._collator([seen], store)
         batch = collator(np.zeros(1, np.int64), [name])
         return Said(seen.text, self._answer(seen, store, collator, batch, name, top_k), _notes(seen), scale)
@@ -149,19 +149,21 @@ class Predictor:
 
     def _store(
         self, picture: Image | None, name: str, regions: str | Path | None, image_id: str | None
-    ) -> tuple[Store, tuple[float, float]]:
+    ) -> tuple[Store, str, tuple[float, float]]:
+        """The store, the image's id in it, and what takes its pixels to the picture's."""
         from vlp.regions.store import RegionStore
 
         if regions is None:
             if picture is None:
                 raise InputError("image", "none is given.", "Give --image, or --regions with --image-id.")
-            return detect(self._detectors.detector, picture), (1.0, 1.0)
+            return detect(self._detectors.detector, picture), name, (1.0, 1.0)
         if image_id is None:
             raise InputError(regions, "which image of the store?", "Give --image-id.")
         store: RegionStore = RegionStore(regions)
         check_store(store, self._record)
-        scale = scale_between(store.image_size(image_id), picture, name) if picture is not None else (1.0, 1.0)
-        return store, scale
+        stored_id = store.named(image_id)
+        scale = scale_between(store.image_size(stored_id), picture, name) if picture is not None else (1.0, 1.0)
+        return store, stored_id, scale
 
     def _collator(self, texts: Sequence[Text], store: Store) -> Collator:
         a = self.model.architecture
