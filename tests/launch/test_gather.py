@@ -11,16 +11,25 @@ import pytest
 
 from tests.launch import jobs
 from vlp.errors import VlpError
-from vlp.launch import gather
+from vlp.launch import gather, refusals
 from vlp.launch.gather import Request
 from vlp.launch.scheduler import Answer, Slurm
 from vlp.launch.task import Task
+
+POLICY = (
+    "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+)
 
 
 class Cluster:
     """Takes arrays and notes them; its queue holds `comments`."""
 
     def __init__(self) -> None:
+        self.largest = 1001
+        self.room = 10**6
+        """So many jobs it still takes."""
+        self.down = 0
+        """So many submissions meet no controller; the first of them is taken all the same."""
         self.arrays: list[list[str]] = []
         self.comments: dict[str, str] = {}
         self.cancelled: list[str] = []
@@ -28,6 +37,15 @@ class Cluster:
     def send(self, tasks: list[Task], own: dict[str, Any], place: Path, comment: str) -> list[tuple[str, str]]:
         if own.get("partition") == "nowhere":
             raise RuntimeError("invalid partition")
+        if self.down:
+            self.down -= 1
+            self.comments[comment] = "77"
+            raise RuntimeError("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation")
+        if len(tasks) > self.largest:
+            raise RuntimeError("sbatch: error: Batch job submission failed: Invalid job array specification")
+        if len(tasks) > self.room:
+            raise RuntimeError(f"sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: {POLICY}")
+        self.room -= len(tasks)
         self.arrays.append([t.token for t in tasks])
         return [(f"{len(self.arrays)}_{i}", str(place)) for i in range(len(tasks))]
 
@@ -35,6 +53,8 @@ class Cluster:
         if command[0] == "scancel":
             self.cancelled.append(command[1])
             return Answer(0, "", "")
+        if command[0] == "scontrol":
+            return Answer(0, f"SLURM config\nMaxArraySize            = {self.largest}\nMaxJobCount = 9\n", "")
         if "--me" in command:
             return Answer(0, "".join(f"{job}|{comment}\n" for comment, job in self.comments.items()), "")
         return Answer(1, "", "Invalid job id specified" if self.cancelled else "down")
@@ -43,6 +63,8 @@ class Cluster:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(gather, "WINDOW", 0.6)
+    monkeypatch.setattr(gather, "PAUSE", 0.3)
+    monkeypatch.setattr(gather, "TURN", 0.05)
     return Cluster()
 
 
@@ -103,3 +125,49 @@ def test_a_request_that_is_taken_back_is_not_sent(tmp_path: Path, cluster: Clust
     assert gather.withdraw(tmp_path, "b") is None
     assert together(tmp_path, cluster, {"a": request(tmp_path, "a")}) == {"a": "1_0"}
     assert cluster.arrays == [["a"]] and gather.withdraw(tmp_path, "a") == "1_0"
+
+
+def test_an_array_is_no_larger_than_the_cluster_takes(tmp_path: Path, cluster: Cluster) -> None:
+    cluster.largest = 3
+    found = together(tmp_path, cluster, {t: request(tmp_path, t) for t in "abcdefgh"})
+    assert sorted(len(array) for array in cluster.arrays) == [2, 3, 3]
+    assert sorted(t for array in cluster.arrays for t in array) == list("abcdefgh") and len(set(found.values())) == 8
+
+
+def test_an_array_that_is_refused_as_too_large_is_halved(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Slurm, "largest_array", lambda self: None)  # SLURM does not say
+    cluster.largest = 2
+    together(tmp_path, cluster, {t: request(tmp_path, t) for t in "abcde"})
+    assert sorted(t for array in cluster.arrays for t in array) == list("abcde")
+    assert max(map(len, cluster.arrays)) == 2
+
+
+def test_a_full_queue_gets_what_it_takes_and_the_rest_later(
+    tmp_path: Path, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.room = 3
+    timer = threading.Timer(4.0, lambda: setattr(cluster, "room", 100))
+    timer.start()
+    found = together(tmp_path, cluster, {t: request(tmp_path, t) for t in "abcdef"})
+    assert sorted(t for array in cluster.arrays for t in array) == list("abcdef") and len(set(found.values())) == 6
+    assert "SLURM takes it not yet (QOSMaxSubmitJobPerUserLimit; Batch job submission failed: Job violates" in (
+        capsys.readouterr().out
+    )
+
+
+def test_no_controller_is_waited_for_and_what_it_took_is_undone(tmp_path: Path, cluster: Cluster) -> None:
+    cluster.down = 2
+    assert together(tmp_path, cluster, {"a": request(tmp_path, "a")}) == {"a": "1_0"}
+    assert cluster.cancelled[0] == "77" and cluster.arrays == [["a"]]
+
+
+def test_a_refusal_that_lasts_too_long_is_an_error(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "PATIENCE", 0.5)
+    cluster.room = 0
+    found = together(tmp_path, cluster, {"a": request(tmp_path, "a")})
+    assert "job submit limit" in found["a"] and "That has lasted for 0 hours" in found["a"]
+    assert not list(tmp_path.glob("*.request"))

@@ -6,10 +6,11 @@ import contextlib
 import shlex
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vlp.launch import gather, record, snapshot
+from vlp.launch import gather, record, refusals, snapshot
 from vlp.launch.record import Record
 from vlp.launch.scheduler import Look, Slurm
 from vlp.launch.states import State
@@ -51,12 +52,19 @@ class OnSlurm(Waiting):
         setup = [f"export {name}={value!r}" for name, value in imports(task.code).items()]
         array, own = self.resources.array, parameters(self.resources) | {"slurm_setup": setup}
         if array is None:
-            place = self.folder / "jobs" / last.token / "%j"
-            [(job, folder)] = send_together([task], own | {"name": self.name}, place, last.token)
+            place, own = self.folder / "jobs" / last.token / "%j", own | {"name": self.name}
+            send = partial(send_together, [task], own, place, last.token)
+            [(job, folder)] = refusals.until_taken(self.name, send, lambda: self._undo(last))
         else:
             request = gather.Request(own | {"name": array.parent.name}, task)
             job, folder = gather.submit(array, last.token, request, self.slurm, send_together)
         return record.write(self.folder, last, status="sent", job=job, folder=folder)
+
+    def _undo(self, last: Record) -> None:
+        """A job that SLURM has taken although it said that it has not: its files are not all there."""
+        job = self.slurm.find(last.token)
+        if job is not None:
+            self._clear(last, job)
 
     def look(self, last: Record) -> Look:
         assert last.job is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,12 @@ class Slurm:
             raise OSError(f"squeue: {'no answer' if said is None else said.err.strip()}")
         ids = [line.partition("|")[0] for line in said.out.splitlines() if line.partition("|")[2].strip() == comment]
         return ids[0] if ids else None
+
+    def largest_array(self) -> int | None:
+        """So many members an array may have; None: SLURM does not say."""
+        said = self._ask(["scontrol", "show", "config"])
+        found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said.out, re.MULTILINE) if said and not said.code else None
+        return max(1, int(found[1])) if found else None
 
     def cancel(self, job: str) -> None:
         self._ask(["scancel", job])
