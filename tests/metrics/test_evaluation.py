@@ -14,7 +14,10 @@ from vlp.metrics.measure import Measure
 def _rows(**over: Any) -> list[dict[str, Any]]:
     """Two images, one caption each, both kept for both."""
     rows = []
-    for direction, queries, candidates in (("i2t", ("A", "B"), ("a", "b")), ("t2i", ("a", "b"), ("A", "B"))):
+    for direction, queries, candidates in (
+        ("i2t", ("t/A", "t/B"), ("t/a", "t/b")),
+        ("t2i", ("t/a", "t/b"), ("t/A", "t/B")),
+    ):
         for query in queries:
             for candidate in candidates:
                 right = query.lower() == candidate.lower()
@@ -26,7 +29,7 @@ def _rows(**over: Any) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Path:
-    captions = [{"caption_id": c.lower(), "image_id": c, "text": c, "split": "test"} for c in "AB"]
+    captions = [{"caption_id": f"t/{c.lower()}", "image_id": f"t/{c}", "text": c, "split": "test"} for c in "AB"]
     write_table(tmp_path, "captions", captions)
     return tmp_path
 
@@ -50,9 +53,9 @@ def test_retrieval_measures_name_their_protocol(tables: Path) -> None:
 @pytest.mark.parametrize(
     ("over", "problem"),
     [
-        ({"score": float("nan")}, "row A a: score: 1 of 8 numbers is NaN or infinite"),
-        ({"coarse": float("inf")}, "row A a: coarse: 1 of 8 numbers is NaN or infinite"),
-        ({"direction": "t2i", "query_id": "z", "candidate_id": "A"}, "row z: the captions table does not know"),
+        ({"score": float("nan")}, "row t/A t/a: score: 1 of 8 numbers is NaN or infinite"),
+        ({"coarse": float("inf")}, "row t/A t/a: coarse: 1 of 8 numbers is NaN or infinite"),
+        ({"query_id": "t/z"}, "has ids that are not among the test items of t in captions.parquet: t/z"),
     ],
 )
 def test_bad_rows_are_named(tables: Path, over: dict[str, Any], problem: str) -> None:
@@ -86,13 +89,23 @@ def test_empty_predictions_are_refused(tables: Path) -> None:
         evaluate("retrieval", tables / "retrieval.parquet", tables)
 
 
+def _grounding_truth(folder: Path, task: str, rows: list[dict[str, Any]]) -> None:
+    name, truth = ("phrase_boxes", "boxes") if task == "grounding" else ("referring", "box")
+    kept = {"phrase_id", "phrase_type", "ref_id", "partition", "image_id"}
+    records = [{k: v for k, v in row.items() if k in kept} | {"split": "test"} for row in rows]
+    for record, row in zip(records, rows, strict=True):
+        record[truth] = row["boxes"] if truth == "boxes" else row["boxes"][0]
+    write_table(folder, name, records)
+
+
 def test_grounding_without_a_store_has_no_prior_and_no_merged_chance(tmp_path: Path) -> None:
     box = [0.0, 0.0, 10.0, 10.0]
-    row = {"phrase_id": "p", "image_id": "A", "phrase_type": "people", "box": box, "boxes": [box], "num_regions": 5}
+    row = {"phrase_id": "p", "image_id": "t/A", "phrase_type": "people", "box": box, "boxes": [box], "num_regions": 5}
     rows = [
         {**row, "covered": True, "random_hit": 0.2},
         {**row, "phrase_id": "q", "boxes": [], "covered": False, "random_hit": 0.0},
     ]
+    _grounding_truth(tmp_path, "grounding", rows)
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "grounding.parquet")
     found = {(m.protocol, m.metric): m for m in evaluate("grounding", tmp_path / "grounding.parquet", tmp_path)}
     whole = found["IoU > 0.5, any box", "accuracy"]
@@ -105,10 +118,11 @@ def test_grounding_without_a_store_has_no_prior_and_no_merged_chance(tmp_path: P
 @pytest.mark.parametrize("task", ["grounding", "referring"])
 def test_boxes_of_the_models_own_have_no_chance_and_no_upper_bound(tmp_path: Path, task: str) -> None:
     """A method that chooses among no regions leaves their columns null."""
-    row: dict[str, Any] = {"image_id": "i", "box": [0.0, 0.0, 4.0, 4.0], "boxes": [[0.0, 0.0, 4.0, 4.0]]}
+    row: dict[str, Any] = {"image_id": "t/i", "box": [0.0, 0.0, 4.0, 4.0], "boxes": [[0.0, 0.0, 4.0, 4.0]]}
     row |= {"num_regions": None, "covered": None, "random_hit": None}
     keys = {"grounding": ("phrase_id", "phrase_type"), "referring": ("ref_id", "partition")}[task]
     rows = [{**row, keys[0]: "p", keys[1]: "a"}, {**row, keys[0]: "q", keys[1]: "b", "box": [9.0, 9.0, 12.0, 12.0]}]
+    _grounding_truth(tmp_path, task, rows)
     file = tmp_path / "p.parquet"
     pq.write_table(pa.Table.from_pylist(rows), file)
     found = evaluate(task, file, tmp_path)

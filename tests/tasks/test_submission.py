@@ -66,6 +66,7 @@ def experiment(root: Path, split: str = "test") -> Experiment:
 @pytest.mark.slow
 def test_from_published_questions_to_the_submission(lab: Paths, start: Path, tmp_path: Path) -> None:
     published(tmp_path / "raw", unknown=True)
+    questions = tmp_path / "raw" / "v2_OpenEnded_mscoco_test2015_questions.json"
     e, tables = experiment(tmp_path / "raw"), tmp_path / "tables"
     summary = read_experiment(e, tables)
     assert summary["counts"]["questions"] == {"train": 0, "val": 0, "test": 3}
@@ -90,7 +91,10 @@ def test_from_published_questions_to_the_submission(lab: Paths, start: Path, tmp
     there = replace(lab, tables=tables, corpus=tmp_path / "corpus.h5", regions=tmp_path / "regions.h5")
     path = tmp_path / "vqa.full.test.parquet"
     predict(e, "vqa", "full", "test", there, tmp_path / "model", path)
-    sent = json.loads(server.submission(path))
+    with pytest.raises(InputError, match=r"answers 3 of the 4 questions of .*; it lacks 5"):  # of an unknown image
+        server.submission(path, questions)
+    published(tmp_path / "raw")
+    sent = json.loads(server.submission(path, questions))
     assert [r["question_id"] for r in sent] == [700, 702, 901]
     table = pq.read_table(path)
     answers = dict(zip(table["question_id"].to_pylist(), table["answer"].to_pylist(), strict=True))
@@ -118,6 +122,7 @@ def test_only_what_the_server_asked_is_sent_and_only_the_rest_is_scored(tmp_path
     path = tmp_path / "p.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
     assert json.loads(server.submission(path)) == [{"question_id": 2, "answer": "yes"}]
-    making.write_table(tmp_path, "questions", [])
+    truth = [{k: v for k, v in row.items() if k != "answer"} | {"split": "test"} for row in rows]
+    making.write_table(tmp_path, "questions", truth)
     found = {m.metric: (m.value, m.n) for m in evaluate("vqa", path, tmp_path)}
     assert found == {"accuracy": (50.0, 2), "accuracy (yes/no)": (50.0, 2), "questions without answers": (1.0, 3)}

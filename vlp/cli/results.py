@@ -16,13 +16,18 @@ Predictions = Annotated[Path, typer.Option(help="Parquet file of vlp task predic
 
 @app.command()
 def submission(
-    predictions: Predictions, out: Annotated[Path, typer.Option(help="JSON file to write.", show_default=False)]
+    predictions: Predictions,
+    questions: Annotated[
+        Path,
+        typer.Option(help="The published file of the questions: each is answered, once.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="JSON file to write.", show_default=False)],
 ) -> None:
     """Write VQA's answers as its evaluation server reads them."""
     from vlp.files import atomic, sha256
     from vlp.report.server import submission as made
 
-    body = made(predictions)
+    body = made(predictions, questions)
     with atomic(out) as temporary:
         temporary.write_bytes(body)
     print(f"{out}: sha256 {sha256(out)}")

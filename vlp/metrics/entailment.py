@@ -9,7 +9,9 @@ import numpy as np
 
 from vlp.config.tasks.entailment import LABELS
 from vlp.data.tables import read_table
-from vlp.metrics.measure import Evaluated, Measure, mean
+from vlp.errors import InputError
+from vlp.metrics.items import shown
+from vlp.metrics.measure import REMEDY, Evaluated, Measure, mean
 
 
 def majority(labels: Iterable[str]) -> str | None:
@@ -21,6 +23,8 @@ def majority(labels: Iterable[str]) -> str | None:
 def measures(e: Evaluated) -> Iterator[Measure]:
     """Chance: always train's most frequent label; for a class: one of three labels at random."""
     rows = e.predictions.to_pylist()
+    if strange := [row["pair_id"] for row in rows if row["prediction"] not in LABELS]:
+        raise InputError(e.path, f"prediction is none of {', '.join(LABELS)} for {shown(strange)}.", REMEDY)
     guess = majority(read_table(e.tables, "entailment", "train")["label"].to_pylist())
     chance = None if guess is None else 100 * float(np.mean([row["label"] == guess for row in rows]))
     for label in (None, *LABELS):

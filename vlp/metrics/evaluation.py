@@ -13,8 +13,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vlp.config.tasks import facts, known
+from vlp.data.tables import SCHEMAS
 from vlp.errors import InputError
 from vlp.finite import bad, said
+from vlp.metrics import cells, items, rankings
 from vlp.metrics.measure import REMEDY, Evaluated, Measure
 
 if TYPE_CHECKING:
@@ -75,6 +77,37 @@ def _first_bad(table: pa.Table, name: str) -> str:
     return " ".join(str(table[n][at].as_py()) for n in keys[:2])
 
 
+def demand_whole(path: Path, predictions: pa.Table, task: str, tables: Path) -> None:
+    """
+    Args:
+        path: of the predictions, for the message.
+        tables: that give the truth.
+
+    Raises:
+        InputError: items are missing, doubled or foreign, the tables are others than the predictions were made with, or
+            a cell holds nothing, or nothing that can be computed with. The items are named.
+    """
+    found = facts(task)
+    key = SCHEMAS[found.table].names[0]
+    ranks = set(items.PAIRS) <= set(found.columns)
+    told = items.said(path, predictions)
+    if key not in found.columns and not ranks:  # a task of elsewhere, of whose rows nothing is known
+        items.demand_rows(path, told, predictions.num_rows)
+        return
+    names = predictions[items.PAIRS[0] if ranks else key]
+    ids = cells.texts(path, names, items.PAIRS[0] if ranks else key)
+    cells.demand_filled(path, predictions, found, ids)
+    cells.demand_kinds(path, predictions, found, ids)
+    truth = items.Truth(found, tables)
+    if ranks:
+        rankings.demand_whole(path, predictions, told, truth)
+        return
+    items.demand_once(path, ids)
+    items.demand_whole(path, told, ids, truth)
+    items.demand_rows(path, told, predictions.num_rows)
+    cells.demand_truth(path, predictions, found, ids, truth)
+
+
 def task_of(path: str | Path) -> str:
     """The task whose columns a predictions file has.
 
@@ -103,8 +136,12 @@ def evaluate(task: str, path: str | Path, tables: str | Path, regions: RegionSto
         task: one of the table of tasks.
         tables: the experiment's tables; its train split gives the priors that `chance` follows.
         regions: for grounding, the store the model chose from: gives the box prior and the merged rule's chance.
+
+    Raises:
+        InputError: as `read_predictions` and `demand_whole`.
     """
     told = Evaluated(Path(path), read_predictions(path, task), Path(tables), regions)
+    demand_whole(told.path, told.predictions, task, told.tables)
     return list(_measuring(task).measures(told))
 
 

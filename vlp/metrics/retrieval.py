@@ -54,6 +54,8 @@ def directions(predictions: pa.Table, fold: int = 0, *, exhaustive: bool = False
         exhaustive: with the candidates that the coarse order had pruned.
     """
     columns = {name: np.asarray(predictions[name]) for name in predictions.column_names}
+    if not has_coarse(predictions):
+        columns["coarse"] = np.zeros(predictions.num_rows)  # equal: it orders nothing
     kept = np.ones(predictions.num_rows, bool)
     if "fold" in columns:
         kept &= columns["fold"] == fold
@@ -74,11 +76,13 @@ def directions(predictions: pa.Table, fold: int = 0, *, exhaustive: bool = False
 
 
 NO_COARSE = b"no_coarse"
-"""Key of the metadata of predictions that no unimodal encoder has ordered (merged attention); `coarse` is 0 there."""
+"""Key of the metadata of predictions that no unimodal encoder has ordered (merged attention); `coarse` is null there (0
+in earlier versions)."""
 
 
 def has_coarse(predictions: pa.Table) -> bool:
-    return NO_COARSE not in (predictions.schema.metadata or {})
+    unfilled = predictions["coarse"].null_count == predictions.num_rows
+    return not unfilled and NO_COARSE not in (predictions.schema.metadata or {})
 
 
 def orders(predictions: pa.Table) -> tuple[tuple[bool, str], ...]:
@@ -210,7 +214,7 @@ def measures(e: Evaluated) -> Iterator[Measure]:
     captions = read_table(e.tables, "captions").select(["caption_id", "image_id"]).to_pydict()
     owner = dict(zip(captions["caption_id"], captions["image_id"], strict=True))
     kept = directions(predictions)
-    _check(e.path, predictions, kept, owner)
+    _check(e.path, predictions, kept)
     folds = int(np.asarray(predictions["fold"]).max()) if "fold" in predictions.column_names else 0
     for coarse, prefix in orders(predictions):
         parts = [directions(predictions, fold) for fold in range(folds + 1)]
@@ -242,12 +246,9 @@ def reranking(predictions: pa.Table, kept: Mapping[str, Candidates]) -> str:
     return f"re-ranked k_c={per_query['i2t']} k_i={per_query['t2i']}"
 
 
-def _check(path: Path, predictions: pa.Table, kept: Mapping[str, Candidates], owner: Mapping[str, str]) -> None:
+def _check(path: Path, predictions: pa.Table, kept: Mapping[str, Candidates]) -> None:
     metadata = {k.decode(): v.decode() for k, v in (predictions.schema.metadata or {}).items()}
     for direction, key in (("i2t", "num_images"), ("t2i", "num_texts")):
         queries = len(np.unique(kept[direction].query))
         if key in metadata and queries != int(metadata[key]):
             raise InputError(path, f"{queries} {direction} queries, where {key} is {metadata[key]}.", REMEDY)
-    for caption in np.unique(kept["t2i"].query).tolist():
-        if caption not in owner:
-            raise InputError(path, "the captions table does not know this caption.", REMEDY, row=caption)

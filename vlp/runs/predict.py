@@ -9,6 +9,7 @@ import torch
 
 from vlp.batching.inputs import Inputs, Paths
 from vlp.config import Experiment
+from vlp.config.tasks import facts
 from vlp.models import directory
 from vlp.tasks import make
 from vlp.tasks.base import check_unseen
@@ -21,7 +22,9 @@ def predict(
     import pyarrow.parquet as pq
 
     from vlp.files import atomic, read_json
+    from vlp.metrics.evaluation import demand_whole
     from vlp.metrics.grounding import readings_of
+    from vlp.metrics.items import Truth
 
     torch.set_num_threads(experiment.launch.cpu_threads)
     job = make(task, Inputs(experiment, paths), variant)
@@ -35,8 +38,10 @@ def predict(
     table = job.predict(model, split)
     if readings := readings_of(table):
         found["reading"] = readings[0]
+    told = Truth(facts(task), paths.tables).items(job.items(split), job.dataset, split, table.num_rows)
     made = {"checkpoint_sha256": directory.digest(model_dir), "seed": str(experiment.seed)}
-    metadata = {**(table.schema.metadata or {}), **made}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **made, **told.metadata()})
+    demand_whole(out, table, task, paths.tables)
     with atomic(out) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary)
-    return {**found, "rows": table.num_rows}
+        pq.write_table(table, temporary)
+    return {**found, "rows": table.num_rows, "items": told.count, "items_in_tables": told.table_count}

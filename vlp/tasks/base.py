@@ -93,10 +93,19 @@ class Task(ABC):
             raise InputError(f"corpus: {self.texts}", f"holds no {split} sample.", "Check the data's splits.")
         return found
 
+    @property
+    def dataset(self) -> str:
+        """Name of the data set whose samples these are."""
+        return self.config.dataset or self.inputs.experiment.data.name
+
+    def items(self, split: str) -> list[str]:
+        """Ids of what the predictions of a split are of, each once (`vlp/metrics/items.py`)."""
+        return [self.text_set.ids[int(r)] for r in self.rows(split)]
+
     def _usable(self) -> np.ndarray:
         """True for the texts of the task's data set that speak of the image as the task needs it: no pre-training
         questions among captions."""
-        texts, prefix = self.text_set, f"{self.config.dataset or self.inputs.experiment.data.name}/"
+        texts, prefix = self.text_set, f"{self.dataset}/"
         usable = np.array([image.startswith(prefix) for image in texts.image_ids], bool)
         return usable if texts.matchable is None else usable & texts.matchable
 

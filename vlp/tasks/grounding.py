@@ -38,6 +38,9 @@ class Grounding(Task):
     def phrases(self, row: int) -> list[dict[str, Any]]:
         return self._phrases[self.text_set.ids[row]]
 
+    def items(self, split: str) -> list[str]:
+        return [phrase[self.keys[0]] for row in self.rows(split) for phrase in self.phrases(int(row))]
+
     def selection_predictions(self, model: nn.Module) -> pa.Table:
         """Val by the trained reading: fine-tuning chooses its weights by no other."""
         return self.predict_with(model, "val", self.side.readings(model)[:1])

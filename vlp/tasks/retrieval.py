@@ -32,6 +32,10 @@ class Retrieval(Task):
         c = self.config
         return self._predict(model, split, c.captions_reranked, c.images_reranked, c.folds, c.exhaustive)
 
+    def items(self, split: str) -> list[str]:
+        """Texts and images."""
+        return [*super().items(split), *sorted(set(self.image_ids(self.rows(split))))]
+
     def selection_predictions(self, model: nn.Module) -> pa.Table:
         """Shallower than the final ranking: it only has to order checkpoints."""
         depth = SELECTION_DEPTH
@@ -71,7 +75,7 @@ class Retrieval(Task):
                 [{d: joined(k[d], r[d]) for d in k} for k, r in zip(kept, ranked, strict=True)] if ordered else ranked
             )
         pruned = kept if everything and ordered else None
-        table = self._table(rows, images, image_of_S, lists, coarse_IS, score_IS, pruned)
+        table = self._table(rows, images, image_of_S, lists, coarse_IS if ordered else None, score_IS, pruned)
         said: dict[bytes, str] = {b"num_texts": str(len(rows)), b"num_images": str(len(images))}
         return table.replace_schema_metadata(said | ({} if ordered else {NO_COARSE: "exhaustive"}))
 
@@ -81,7 +85,7 @@ class Retrieval(Task):
         images: np.ndarray,
         image_of_S: np.ndarray,
         lists: list[dict[str, np.ndarray]],
-        coarse_IS: np.ndarray,
+        coarse_IS: np.ndarray | None,
         score_IS: np.ndarray,
         kept: list[dict[str, np.ndarray]] | None,
     ) -> pa.Table:
@@ -97,7 +101,9 @@ class Retrieval(Task):
                     "direction": np.full(len(pairs), direction),
                     "query_id": ids[direction == "t2i"],
                     "candidate_id": ids[direction == "i2t"],
-                    "coarse": coarse_IS[image_N, text_N].astype(np.float64),
+                    "coarse": pa.nulls(len(pairs), pa.float64())
+                    if coarse_IS is None
+                    else coarse_IS[image_N, text_N].astype(np.float64),
                     "score": score_IS[image_N, text_N].astype(np.float64),
                     "positive": image_of_S[text_N] == image_N,
                 }

@@ -50,6 +50,10 @@ class Task(Part):
         return len(self.variants) * self.seeds
 
 
+Kind = Literal["text", "flag", "count", "number", "box", "boxes"]
+"""Of a column's values. box: xyxy; boxes: a list of them, not empty."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """A task as every room sees it. `FACTS` of a module of this package; see `vlp/config/tasks/__init__.py`."""
@@ -73,7 +77,13 @@ class Facts:
     place: int
     """Tasks are listed in this order."""
     nullable: frozenset[str] = frozenset()
-    """Columns that are null where a method cannot fill them: one without regions chooses among none."""
+    """Columns that are null where a method cannot fill them: one without regions chooses among none. All of them are
+    null in every row, or in none."""
+    given: tuple[tuple[str, str], ...] = ()
+    """Columns of its predictions that are copies of its table, and of which column there; a file in which they differ
+    is refused."""
+    kinds: tuple[tuple[str, Kind], ...] = ()
+    """Columns that its metrics compute with, `columns` or not, and what they hold."""
     needs: frozenset[str] = frozenset()
     """`boxes`: truth and answer are boxes."""
     compared: tuple[tuple[str, str, str], ...] = ()

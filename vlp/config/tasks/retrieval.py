@@ -28,6 +28,16 @@ FACTS = Facts(
     table="captions",
     texts="captions",
     columns=("direction", "query_id", "candidate_id", "coarse", "score", "positive"),
+    kinds=(
+        ("direction", "text"),
+        ("query_id", "text"),
+        ("candidate_id", "text"),
+        ("coarse", "number"),
+        ("score", "number"),
+        ("positive", "flag"),
+        ("fold", "count"),
+        ("pruned", "flag"),
+    ),
     headlines=(
         ("IR@1", "Text to image, R@1"),
         ("IR@10", "Text to image, R@10"),
