@@ -1,5 +1,6 @@
 """A workflow's `--configfile` and `--config`, read again without the losses of Snakemake's own reading."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 
 from tests.config.test_provenance import plain
 from vlp.config import build
-from vlp.config.given import read_all, refuse_twice
+from vlp.config.given import read_all, refuse_twice, refuse_unspeakable
 from vlp.errors import ConfigError
 
 
@@ -45,3 +46,19 @@ def test_a_key_that_stands_twice_on_the_command_line_or_in_a_profile_is_named(tm
             refuse_twice(arguments, {})
     with pytest.raises(ConfigError, match=named):
         refuse_twice([], {"SNAKEMAKE_PROFILE": str(tmp_path)})
+
+
+@pytest.mark.parametrize("name", ["a b", "a\tb", "a'b", "a$b", "a&b", "a;b", "(a)", "{a}", "a*", "a|b", "a\\b"])
+def test_a_path_that_a_rule_cannot_name_to_a_shell_is_refused(name: str, tmp_path: Path) -> None:
+    """Such a path broke every rule, with an empty log and a stray file."""
+    told = re.escape(f"results: {str(tmp_path / name / 'plain')!r} has ")
+    with pytest.raises(ConfigError, match=told):
+        refuse_unspeakable(build(plain(results=str(tmp_path / name), name="plain"), "x"), "/bin/vlp")
+    with pytest.raises(ConfigError, match=r"reuse\.stage1: "):
+        refuse_unspeakable(build(plain(reuse={"stage1": name}), "x"), "/bin/vlp")
+    with pytest.raises(ConfigError, match="the environment: "):
+        refuse_unspeakable(build(plain(), "x"), f"/{name}/vlp")
+
+
+def test_other_paths_are_taken(tmp_path: Path) -> None:
+    refuse_unspeakable(build(plain(results=str(tmp_path / "100%-#1,ä_b+c=d@e?:f")), "x"), "/bin/vlp")

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from vlp import strict_yaml
+from vlp.config.experiment import Experiment
 from vlp.config.load import lay, placed, read_yaml
+from vlp.errors import ConfigError
 
 PROFILE = "SNAKEMAKE_PROFILE"
+_UNSPEAKABLE = re.compile(r"""[\s'"\\`$&;()<>|{}*\[\]]""")
 _PAIR = re.compile(r"([A-Za-z_][\w-]*)=(\s*[\[{].*)", re.DOTALL)
 
 
@@ -42,6 +45,25 @@ def refuse_twice(arguments: Sequence[str], environment: Mapping[str, str] = os.e
             strict_yaml.parse(pair[2], f"--config {pair[1]}")
     for file in _profiles(arguments, environment):
         strict_yaml.read(file)
+
+
+def refuse_unspeakable(experiment: Experiment, program: str) -> None:
+    """The rules' commands name these paths to a shell as they are.
+
+    Args:
+        program: path of the `vlp` command.
+
+    Raises:
+        ConfigError: one has a space or another character in it that would break the command, or that Snakemake reads.
+    """
+    paths = {"results": experiment.folder, "start_from": experiment.start_from, "reuse.data": experiment.reuse.data}
+    paths |= {f"reuse.{stage}": experiment.reuse.of(stage) for stage in experiment.stages}
+    for key, path in {**paths, "the environment": program}.items():
+        if path is not None and (found := _UNSPEAKABLE.search(str(path))):
+            raise ConfigError(
+                f"{key}: {str(path)!r} has {found[0]!r} in it, which the commands of the workflow cannot take. Name a "
+                "path without it, or a link to it."
+            )
 
 
 def _profiles(arguments: Sequence[str], environment: Mapping[str, str]) -> Iterator[Path]:

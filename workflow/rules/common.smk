@@ -33,6 +33,7 @@ try:
         resolved, moved_to = given.read_all(files, over)
     EXPERIMENT = build(resolved, ", ".join(map(str, files)) or config["name"])
     EXPERIMENT = EXPERIMENT.lying_in(moved_to)
+    given.refuse_unspeakable(EXPERIMENT, sys.executable)
     SETTINGS = EXPERIMENT.model_dump(mode="json")
 except ConfigError as error:
     raise WorkflowError(str(error)) from error
