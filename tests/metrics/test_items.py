@@ -322,7 +322,10 @@ def test_without_a_coarse_order_there_is_none(tables: Path, tmp_path: Path) -> N
         ("grounding", "box", ["0 0 1 1"] * 6, "box holds string, not boxes of 4 numbers"),
         ("referring", "ranked", [[BOX]] * 5 + [[]], "ranked has no lists of boxes of 4 numbers for t/5/r"),
         ("referring", "num_regions", [2] * 5 + [-1], "num_regions has no whole numbers from 0 for t/5/r"),
+        ("referring", "num_regions", [2] * 5 + [10**18], "num_regions has no whole numbers from 0 for t/5/r"),
         ("grounding", "covered", ["yes"] * 6, "covered holds string, not true or false"),
+        ("grounding", "random_hit", [0.5] * 5 + [1.5], "random_hit has no numbers from 0 to 1 for t/5/p"),
+        ("grounding", "ranked", [[BOX]] * 5 + [None], "ranked is null for t/5/p"),
     ],
 )
 def test_cells_that_nothing_can_be_computed_with_are_refused(
@@ -332,6 +335,33 @@ def test_cells_that_nothing_can_be_computed_with_are_refused(
     pq.write_table(table, tmp_path / "p.parquet")
     with pytest.raises(InputError, match=problem):
         evaluate(task, tmp_path / "p.parquet", tables)
+
+
+@pytest.mark.parametrize(("column", "value"), [("fold", 0), ("pruned", False)])
+def test_a_ranking_says_of_each_pair_where_it_belongs(tables: Path, tmp_path: Path, column: str, value: Any) -> None:
+    rows: Rows = [{**r, column: value} for r in rows_of("retrieval")]
+    assert evaluate("retrieval", write(tmp_path / "p.parquet", "retrieval", rows, tables, says=True), tables)
+    rows[-1][column] = None
+    path = write(tmp_path / "p.parquet", "retrieval", rows, tables, says=True)
+    with pytest.raises(InputError, match=f"{column} is null for t/5#0"):
+        evaluate("retrieval", path, tables)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_file_with_long_texts_and_half_the_precision_is_the_same(tables: Path, tmp_path: Path, task: str) -> None:
+    """As other libraries write Parquet."""
+
+    def long(kind: pa.DataType) -> pa.DataType:
+        if pa.types.is_list(kind):
+            return pa.large_list(long(kind.value_type))
+        known = {pa.string(): pa.large_string(), pa.float64(): pa.float32(), pa.int64(): pa.int16()}
+        return known.get(kind, kind)
+
+    table = pa.Table.from_pylist(rows_of(task))
+    pq.write_table(table, tmp_path / "p.parquet")
+    schema = pa.schema([(field.name, long(field.type)) for field in table.schema])
+    pq.write_table(table.cast(schema), tmp_path / "q.parquet")
+    assert evaluate(task, tmp_path / "q.parquet", tables) == evaluate(task, tmp_path / "p.parquet", tables)
 
 
 def test_metadata_that_cannot_be_read_is_refused(tables: Path, tmp_path: Path) -> None:

@@ -17,11 +17,14 @@ from vlp.metrics.measure import REMEDY
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MOST = 10**9
+"""No image has so many regions, and no data set so many folds."""
 SAYS = {
     "text": "texts",
     "flag": "true or false",
     "count": "whole numbers from 0",
     "number": "numbers",
+    "share": "numbers from 0 to 1",
     "box": "boxes of 4 numbers",
     "boxes": "lists of boxes of 4 numbers",
 }
@@ -53,7 +56,8 @@ def demand_filled(path: Path, predictions: pa.Table, facts: Facts, ids: Sequence
     """
     given = {name for name, _ in facts.given}  # compared with the table, which may have nulls
     left = [name for name in facts.columns if name in facts.nullable]
-    for name in (name for name in facts.columns if name not in facts.nullable and name not in given):
+    computed = [name for name, _ in facts.kinds if name not in facts.columns and name in predictions.column_names]
+    for name in (name for name in (*facts.columns, *computed) if name not in facts.nullable and name not in given):
         if at := _nulls(predictions[name]):
             raise InputError(path, f"{name} is null for {_named(ids, at)}.", REMEDY)
     empty = {name: _nulls(predictions[name]) for name in left}
@@ -136,13 +140,15 @@ def _is_kind(kind: Any, wanted: Kind) -> bool:
         "flag": types.is_boolean(kind),
         "count": types.is_integer(kind),
         "number": types.is_floating(kind) or types.is_integer(kind),
+        "share": types.is_floating(kind),
     }[wanted]
 
 
 def _bad(column: pa.ChunkedArray, kind: Kind) -> list[int]:
-    """Rows below zero, and whose boxes have not four numbers; nulls and NaN were looked at before."""
-    if kind == "count":
-        return np.flatnonzero(np.asarray(column.cast("float64"), float) < 0).tolist()
+    """Rows out of the range, and whose boxes have not four numbers; nulls and NaN were looked at before."""
+    if kind in ("count", "share"):
+        numbers = np.asarray(column.cast("float64", safe=False), float)
+        return np.flatnonzero((numbers < 0) | (numbers > (1 if kind == "share" else MOST))).tolist()
     if kind not in ("box", "boxes"):
         return []
     rows = [[value] if kind == "box" else value for value in column.to_pylist()]

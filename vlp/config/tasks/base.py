@@ -50,8 +50,8 @@ class Task(Part):
         return len(self.variants) * self.seeds
 
 
-Kind = Literal["text", "flag", "count", "number", "box", "boxes"]
-"""Of a column's values. box: xyxy; boxes: a list of them, not empty."""
+Kind = Literal["text", "flag", "count", "number", "share", "box", "boxes"]
+"""Of a column's values. count: from 0; share: from 0 to 1; box: xyxy; boxes: a list of them, not empty."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ FACTS = Facts(
         ("box", "box"),
         ("num_regions", "count"),
         ("covered", "flag"),
-        ("random_hit", "number"),
+        ("random_hit", "share"),
         ("readings_boxes", "boxes"),
         ("ranked", "boxes"),
     ),
