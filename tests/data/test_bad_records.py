@@ -242,6 +242,10 @@ CASES: dict[str, tuple[Damage, dict[str, Any], str, str, int | str | None, str, 
         in_text(TXT, "[/EN#1/people Two men]", "[/EN#1/people Two men"),
         {}, "phrase_boxes", TXT, 1, "damaged phrase markup", {"phrase_boxes": 2},
     ),
+    "markup without its beginning": (
+        in_text(TXT, "[/EN#1/people Two men]", "#1/people Two men]"),
+        {}, "phrase_boxes", TXT, 1, "damaged phrase markup", {"phrase_boxes": 2},
+    ),
     "phrase that is not in the caption": (
         in_text(TXT, "red hats", "blue caps"),
         {}, "phrase_boxes", TXT, 1, "phrase not found in the caption: 'blue caps' in 'Two men in red hats run .'",

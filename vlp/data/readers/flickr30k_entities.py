@@ -27,6 +27,8 @@ from vlp.errors import InputError
 ROLES = ("sentences", "annotations")
 
 _PHRASE = re.compile(r"\[/EN#(\d+)/([^\s\]]+)\s([^\]]*)\]")
+_REST = re.compile(r"\[/|/EN|#\d+/\S")
+"""What is left of markup that was damaged."""
 _REMEDY = "Fetch the file again, or take the image out of the captions file."
 
 Phrase = tuple[str, str, Span]
@@ -113,7 +115,7 @@ def parse(line: str) -> tuple[str, list[Phrase]]:
         plain += match[3]
         at = match.end()
     plain += line[at:]
-    if "/EN#" in plain:
+    if _REST.search(plain):
         raise BadRecord("damaged phrase markup", line[:80])
     return plain, phrases
 
