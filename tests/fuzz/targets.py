@@ -284,6 +284,42 @@ def _read_predictions(folder: Path, change: Cut) -> Outcome:
     return READ
 
 
+# --- model directories
+
+
+@cache
+def _model() -> Path:
+    from tests.tasks import lab
+
+    folder = _kept("model")
+    return lab.pretrained(lab.write(folder), folder / "model")
+
+
+def _load_model(folder: Path, damage: tuple[int, Cut | Change]) -> Outcome:
+    """Weights, words and phrases, as every command loads them: refused, or numbers that are finite."""
+    import torch
+
+    from vlp.methods.mvptr import directory
+    from vlp.models.directory import check_words
+    from vlp.phrases import tokenizer, vocabulary
+
+    at, change = damage
+    source = _model()
+    names = [n for n in _files(source) if not n.endswith(".md")]
+    if isinstance(change, Change):
+        names = [n for n in names if n.endswith(".json")]
+    root = _damaged(source, folder, names[at % len(names)], change)
+    try:
+        model = directory.load(root)
+        check_words(model, root)
+        tokenizer.load(root / "tokenizer")
+        vocabulary.PhraseVocabulary.load(root / "phrases.json")
+    except VlpError:
+        return REFUSED
+    assert all(bool(torch.isfinite(value).all()) for value in model.state_dict().values() if value.is_floating_point())
+    return READ
+
+
 TARGETS: dict[str, Target] = {
     "readers, JSON": Target(st.tuples(st.integers(0, 99), CHANGES, st.booleans()), _read_published),
     "readers, bytes": Target(st.tuples(st.integers(0, 99), CUTS, st.booleans()), _read_published),
@@ -309,5 +345,7 @@ TARGETS: dict[str, Target] = {
         ),
         _load_config,
     ),
+    "model, JSON": Target(st.tuples(st.integers(0, 99), CHANGES), _load_model),
+    "model, bytes": Target(st.tuples(st.integers(0, 99), CUTS), _load_model),
     "predictions": Target(CUTS, _read_predictions),
 }

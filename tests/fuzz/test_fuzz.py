@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.fuzz.targets import TARGETS
 
-FEW = 25
+FEW = 40
 AT_ONCE = 100
 MINUTES = "VLP_FUZZ_MINUTES"
 

@@ -105,7 +105,11 @@ def load(folder: str | Path) -> PreTrainedTokenizerBase:
     if not Path(folder).is_dir():
         raise InputError(folder, "there is no tokenizer directory.", "Make it: vlp phrases vocabulary.")
     listed.read(Path(folder))
-    tokenizer = BertTokenizer.from_pretrained(str(folder), local_files_only=True)
+    try:
+        tokenizer = BertTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # transformers raises nearly anything on damaged files
+        what = f"{type(error).__name__}: {error!s:.120}"
+        raise InputError(folder, f"its files are damaged ({what}).", "Fetch or make them again.") from error
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.model_max_length = int(1e30)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from vlp.data.class_names import whole
 from vlp.errors import InputError
 from vlp.files import read_json, write_json
 from vlp.phrases.graph import Kind, Phrase
@@ -56,13 +57,16 @@ class PhraseVocabulary:
         """Raises InputError: the file is missing, not JSON, or a record of it is damaged."""
         value = read_json(path)
         remedy = "Make it again: vlp phrases vocabulary."
-        if not isinstance(value, dict) or not {"rows", "records"} <= value.keys():
-            raise InputError(path, "a mapping with `rows` and `records` is wanted.", remedy)
+        found = (value.get("rows"), value.get("records")) if isinstance(value, dict) else (None, None)
+        if type(found[0]) is not int or not isinstance(found[1], list):
+            raise InputError(path, "a mapping with `rows`, a number, and `records`, a list, is wanted.", remedy)
         records: list[PhraseRecord] = []
         for row, r in enumerate(value["records"]):
             try:
                 record = PhraseRecord(int(r["id"]), tuple(map(str, r["parts"])), r["kind"], r["count"])
-            except (KeyError, TypeError, ValueError) as error:
+                if not all(map(whole, record.parts)) or type(record.count) is not int:
+                    raise ValueError("a part is no text, or the count no number")
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise InputError(path, f"not a phrase record ({error!r}).", remedy, row) from error
             if not 0 <= record.id < value["rows"] or record.kind not in ("attribute", "relation", "object"):
                 raise InputError(path, f"id {record.id} or kind {record.kind!r} is out of range.", remedy, row)
