@@ -48,9 +48,13 @@ class Inputs:
 
     @cached_property
     def corpus(self) -> Corpus:
+        """Raises InputError: it was built with another vocabulary than the one at hand."""
         from vlp.phrases.corpus import Corpus
 
-        return Corpus(self.paths.corpus)
+        corpus = Corpus(self.paths.corpus)
+        if (self.paths.vocabulary / "tokenizer").is_dir():
+            corpus.check_vocabulary(self.paths.vocabulary)
+        return corpus
 
     @cached_property
     def store(self) -> RegionStore:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vlp.data.tables import QUESTION, read_table
 from vlp.errors import InputError
 from vlp.files import atomic
+from vlp.phrases import pieces
 from vlp.phrases.encode import encode
 from vlp.phrases.graph import Phrase
 from vlp.phrases.vocabulary import PhraseVocabulary
@@ -35,6 +36,8 @@ SETS = {
 TAG_GROUPS: dict[TagSource, str] = {"detector": "tags", "ground_truth": "truth_tags"}
 """Source of tags -> its group; `truth_tags` is there only if the store has ground-truth tags."""
 
+MEANING = "ids_sha256"
+"""File attribute: digest of what its ids stand for; files of earlier versions are without."""
 _REMEDY = "Build it again: vlp corpus build."
 _Ints = NDArray[np.int32]
 _Tags = tuple[dict[str, int], NDArray[np.int64], NDArray[np.int64], _Ints]
@@ -105,6 +108,8 @@ def write(
             )
         if store is not None:
             counts.images, counts.tags = len(store.image_ids), _write_tags(file, store, tokenizer, "detector")
+        known = tokenizer.get_vocab()
+        file.attrs[MEANING] = pieces.meaning(sorted(known, key=known.__getitem__), vocabulary)
         if store is not None and store.has_truth:
             _write_tags(file, store, tokenizer, "ground_truth")
             counts.annotated = sum(store.truth(i) is not None for i in store.image_ids)
@@ -247,6 +252,21 @@ class Corpus:
             raise InputError(path, "the file is missing.", _REMEDY)
         self._sets: dict[str, TextSet] = {}
         self._tags: dict[TagSource, _Tags] = {}
+
+    def check_vocabulary(self, folder: Path) -> None:
+        """Raises InputError: the corpus was built with other word pieces or phrases than a vocabulary's folder has.
+
+        Its ids would stand for other words, and the last word pieces for phrases.
+        """
+        try:
+            with h5py.File(self.path, "r") as file:
+                built = file.attrs.get(MEANING)
+        except OSError as error:
+            raise InputError(self.path, f"not a whole corpus ({error}).", _REMEDY) from error
+        file = folder / "phrases.json"
+        phrases = PhraseVocabulary.load(file) if file.exists() else None
+        if built is not None and built != pieces.meaning(pieces.read(folder / "tokenizer"), phrases):
+            raise InputError(self.path, f"was built with other word pieces or phrases than {folder} has.", _REMEDY)
 
     def texts(self, name: str) -> TextSet:
         """`captions`, `questions`, `entailment`, `grounding` or `referring`."""

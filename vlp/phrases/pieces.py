@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlp.errors import InputError
+from vlp.files import to_json
 
 if TYPE_CHECKING:
     from vlp.phrases.vocabulary import PhraseVocabulary
@@ -101,6 +103,12 @@ def check_rows(folder: Path, words: int, phrases: Iterable[int], rows: int) -> N
         if not words <= number < rows:
             problem = f"the id {number} is no phrase's row: those of the model are {words} to {rows - 1}."
             raise InputError(folder / "phrases.json", problem, "Take the phrases that the model was made with.")
+
+
+def meaning(listed: Sequence[str], phrases: PhraseVocabulary | None) -> str:
+    """Digest of what ids stand for: the pieces in the order of theirs, and each phrase with its own."""
+    records = [] if phrases is None else [[r.id, *r.parts] for r in phrases.records]
+    return hashlib.sha256(to_json([[piece.strip() for piece in listed], records]).encode()).hexdigest()
 
 
 def fed(phrases: PhraseVocabulary) -> list[int]:
