@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -66,3 +67,18 @@ def test_what_is_no_captioner_is_refused(tmp_path: Path) -> None:
         build(Settings(model=str(folder)))
     with pytest.raises(InputError, match=r"no such captioner.*hf download nobody/nothing"):
         build(Settings(model="nobody/nothing"))
+
+
+def test_numbers_that_are_not_finite_say_nothing(images: list[Image.Image], tmp_path: Path) -> None:
+    folder = directory("blip", tmp_path / "blip")
+    spoken = build(Settings(model=str(folder), max_tokens=6))
+    with torch.no_grad():
+        next(p for n, p in spoken._model.named_parameters() if "crossattention" in n).view(-1)[0] = torch.nan
+    with pytest.raises(InputError, match=r"blip: its scores of the next word: [\d,]+ of [\d,]+ numbers are NaN"):
+        spoken(images)
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "crossattention" in name)
+    weights[name].view(-1)[0] = torch.inf
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"has weights that are not finite: .*crossattention.* \(1 of"):
+        build(Settings(model=str(folder)))

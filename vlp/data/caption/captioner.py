@@ -12,6 +12,7 @@ import transformers
 from vlp.config.data import Captioner as Settings
 from vlp.errors import ConfigError, InputError
 from vlp.files import sha256
+from vlp.finite import demand_tensors, said
 from vlp.images.modes import widened
 from vlp.local import UNREADABLE, first_line, on_disk
 
@@ -42,9 +43,12 @@ class Captioner:
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[Image.Image]) -> list[str]:
-        """One text for each RGB image, white space made single; "" where the model says nothing."""
+        """One text for each RGB image, white space made single; "" where the model says nothing.
+
+        Raises InputError: a score of a word is not finite; the model would still say something.
+        """
         inputs = self._inputs([widened(image) for image in images])
-        ids_BL = self._model.generate(**inputs, **self._rule)
+        ids_BL = self._model.generate(**inputs, **self._rule, logits_processor=[self._demand_finite])
         asked_BL = inputs.get("input_ids")
         if asked_BL is None:
             return self._words(ids_BL)
@@ -52,6 +56,12 @@ class Captioner:
             return self._words(ids_BL[:, asked_BL.shape[1] :])
         prompts = self._words(asked_BL)  # BLIP repeats it without its last piece
         return [text.removeprefix(p).strip() for text, p in zip(self._words(ids_BL), prompts, strict=True)]
+
+    def _demand_finite(self, ids_BL: Tensor, scores_BV: Tensor) -> Tensor:
+        if count := int((scores_BV.isnan() | scores_BV.isposinf()).sum()):  # -inf: a word that is not allowed here
+            problem = f"its scores of the next word: {said(count, scores_BV.numel())}."
+            raise InputError(str(self.facts["model"]), problem, "Use float32 (device: cpu), or another captioner.")
+        return scores_BV
 
     def _words(self, ids_BL: Tensor) -> list[str]:
         texts = self._tokenizer.batch_decode(ids_BL, skip_special_tokens=True)
@@ -100,6 +110,7 @@ def build(settings: Settings) -> Captioner:
     if lacking := sorted(loaded["missing_keys"]):
         problem = f"{len(lacking)} of the captioner's weights are not in it ({lacking[0]}): it would speak at random."
         raise InputError(folder, problem, "Name a model that was trained to write captions.")
+    demand_tensors(model.state_dict(), folder, "Fetch the captioner again.")
     return Captioner(model.eval().to(settings.device), processor, tokenizer, settings, sha256(folder))
 
 
