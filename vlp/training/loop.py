@@ -21,6 +21,7 @@ from vlp.batching.order import DROPOUT, Layout, generator, grouped_indices
 from vlp.config.training import Contrast, Plan
 from vlp.errors import Preempted
 from vlp.files import sha256
+from vlp.finite import demand
 from vlp.launch import fence
 from vlp.objectives import LossSum
 from vlp.tracking.journal import Journal
@@ -324,6 +325,7 @@ class Training:
         self.whole.eval()
         score = self.selection.score()
         self.whole.train()
+        demand(score, self.run_dir, f"the score on val after step {self.step}", "Nothing can be chosen by it.")
         if self.journal:
             self.journal.metrics(self.step, {"val_score": score})
             self.best.offer(self.model, self.step, score)
