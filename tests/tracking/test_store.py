@@ -21,10 +21,19 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-@pytest.fixture
-def tracked(make: Make) -> Experiment:
-    experiment = make(tracking={"enabled": True})
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with two runs in its store: to make one takes MLflow a second."""
+    experiment = toy(tmp_path_factory.mktemp("made"), tracking={"enabled": True})
     _work(experiment)
+    return experiment.folder
+
+
+@pytest.fixture
+def tracked(make: Make, made: Path) -> Experiment:
+    experiment = make(tracking={"enabled": True})
+    shutil.copytree(made, experiment.folder)
+    mirror.sync(experiment)
     return experiment
 
 
@@ -192,7 +201,7 @@ def test_a_copied_folder_has_a_store_of_its_own(tracked: Experiment, tmp_path: P
     assert f"{tracked.folder.resolve()}/" not in told.replace(f"{copy.folder}/", "")
 
 
-@pytest.mark.parametrize("name", ["a#b", "100%", "what?", "a%20b", "a b", "a&b=c;d", "ä", "a'b\"c", "a%3Fb?c"])
+@pytest.mark.parametrize("name", ["a#b", "100%", "what?", "a%20b & c=d", "a%3Fb?ä'"])
 def test_a_results_path_of_any_name_holds_everything(name: str, tmp_path: Path, make: Make) -> None:
     here = tmp_path / name
     experiment = toy(here, tracking={"enabled": True})
