@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.report import fabricate
 from vlp.bundle import contents, pack, verify
-from vlp.config import Experiment
+from vlp.config import Experiment, load
 from vlp.errors import InputError
 from vlp.files import sha256
 from vlp.report import results
+from vlp.tracking import journal as journals
+from vlp.tracking import track
 
 BOUNDS = "bounds.csv"
 
@@ -178,3 +181,21 @@ def test_a_bundle_of_another_evaluator_is_told(bundle: Path, tmp_path: Path, sai
     (line,) = verify.verify(old).wrong["evaluators"]
     assert line.startswith("vqa: its numbers were made by '") and (said.get("vqa") or "an earlier version") in line
     assert "newest" not in line and "rows of this task differ for that reason" in line
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_clock_that_was_set_changes_no_verdict(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """Between the results and the report, and once more after it."""
+    real, shift = journals.time.time, [0.0]
+    monkeypatch.setattr(journals.time, "time", lambda: real() + shift[0])
+    made = fabricate.experiment(tmp_path_factory.mktemp("made"))
+    config, _ = fabricate.finish(made, tmp_path / "finished", between=lambda: shift.append(shift.pop() + 3600 * hours))
+    shift[0] -= 3600 * hours / 2
+    again = load(config)
+    with track(again, "another"):
+        pass
+    pack.pack(again, tmp_path / "b.tar")
+    found = verify.verify(tmp_path / "b.tar")
+    assert {name: lines for name, lines in found.wrong.items() if lines and name in ("costs.csv", "report.html")} == {}

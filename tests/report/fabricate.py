@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,8 @@ def experiment(results: Path, images: int = 6, **over: Any) -> Experiment:
     return made
 
 
-def finish(made: Experiment, root: Path) -> tuple[Path, Path]:
-    """A copy of the experiment below `root` with results and report: its config file and its folder."""
+def finish(made: Experiment, root: Path, between: Callable[[], object] = lambda: None) -> tuple[Path, Path]:
+    """A copy of the experiment below `root` with results and, after `between`, report: its config, its folder."""
     folder = root / made.name
     shutil.copytree(made.folder, folder)
     config = folder / "experiment.yaml"
@@ -130,6 +131,7 @@ def finish(made: Experiment, root: Path) -> tuple[Path, Path]:
     for command in (["results", *call, *arguments], ["html", *call, *page]):
         ran = CliRunner().invoke(cli.app, command, catch_exceptions=False)
         assert ran.exit_code == 0, ran.output
+        between()
     return config, folder
 
 

@@ -106,3 +106,19 @@ def test_a_full_disk_does_not_stop_the_work(tmp_path: Path, capsys: pytest.Captu
     journal.write("a")
     journal.write("b")
     assert capsys.readouterr().err.count("not recorded") == 1
+
+
+def test_a_clock_that_is_set_back_changes_no_duration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, day = iter([100.0, 130.0, 7.0, 12.0]), iter([9000.0, 1800.0, 1000.0, 900.0])
+    monkeypatch.setattr(journals.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(journals.time, "time", lambda: next(day))
+    for resume in (False, True):  # two attempts, the second after the machine was started again
+        made = journals.Journal(tmp_path / "j.jsonl", resume=resume)
+        made.write(
+            "run_start", run="r", rule="x", config_sha256="", code_version="", host="", tags={}, params={}, pid=1
+        )
+        made.write("run_end", status="FINISHED", peak_memory_bytes=1)
+        made.close()
+    events = journals.read(tmp_path / "j.jsonl")
+    assert len(events) == 4 and journals.wall_seconds(events) == 30 + 5
+    assert journals.wall_seconds([{k: v for k, v in e.items() if k != "clock"} for e in events]) == 0

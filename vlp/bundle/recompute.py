@@ -128,9 +128,9 @@ def statistics(experiment: Experiment, known: Manifest) -> Found:
 def costs(experiment: Experiment, known: Manifest) -> Found:
     """costs.csv, from the journals; but for rules that ran again after it was written."""
     folder = experiment.folder
-    written = _began(folder / "journals" / "results.jsonl")
-    starts = filter(None, (journals.start(journals.read(path)) for path in (folder / "journals").glob("*.jsonl")))
-    later = {start["rule"] for start in starts if start["time"] >= written}
+    found = {path: journals.start(journals.read(path)) for path in (folder / "journals").glob("*.jsonl")}
+    seen = _seen(folder / "journals" / "results.jsonl")
+    later = {start["rule"] for path, start in found.items() if start is not None and not seen(path, start)}
     said = {row["rule"]: row for row in spent.read(folder / "costs.csv") if row["rule"] not in later}
     return _leaves(said, {row["rule"]: row for row in spent.collect(folder) if row["rule"] in said})
 
@@ -141,7 +141,7 @@ def report_tables(experiment: Experiment, known: Manifest) -> Found:
 
     folder = experiment.folder
     page = (folder / "report.html").read_text(encoding="utf-8")
-    _turn_back(folder / "journals", _began(folder / "journals" / "report.jsonl"))
+    _turn_back(folder / "journals", "report")
     return pages.differences(
         page,
         render(experiment, _again(experiment), folder / "costs.csv", folder / "statistics.json", pictures=False),
@@ -222,18 +222,48 @@ def _again(experiment: Experiment) -> Path:
     return experiment.results / "again.csv"
 
 
-def _began(path: Path) -> float:
-    """When the last attempt of a journal's run began. Raises InputError: it does not say."""
-    start = journals.start(journals.read(path))
-    if start is None:
+def _told(path: Path) -> tuple[float, dict[str, Any] | None]:
+    """When the last attempt of a journal's run began; and what it tells of the journals then, by their names: run and
+    bytes. None: it is of a version that told of none.
+
+    Raises:
+        InputError: it does not say.
+    """
+    parts = journals.attempts(journals.read(path))
+    if not parts:
         raise InputError(path, "does not say when its run began.", "Make the experiment again and bundle it.")
-    return start["time"]
+    told = [event["seen"] for event in parts[-1] if event["event"] == "journals"]
+    return parts[-1][0]["time"], told[-1] if told else None
 
 
-def _turn_back(folder: Path, moment: float) -> None:
-    """Leave of the journals what was in them at that moment: what a rule read then."""
+def _seen(path: Path) -> Callable[[Path, journals.Event], bool]:
+    """Whether the run of a journal was there when another one read it; by the time of day where that is all there is,
+    though a clock may have been set back."""
+    moment, told = _told(path)
+
+    def seen(other: Path, start: journals.Event) -> bool:
+        if told is None:
+            return start["time"] < moment
+        return other != path and told.get(other.stem, {}).get("run") == start["run"]
+
+    return seen
+
+
+def _turn_back(folder: Path, rule: str) -> None:
+    """Leave of the journals what was in them when the rule read them, and of its own how its run began."""
+    own = folder / f"{rule}.jsonl"
+    moment, told = _told(own)
     for path in folder.glob("*.jsonl"):
-        kept = [event for event in journals.read(path) if event["time"] <= moment]
+        events = journals.read(path)
+        if told is None:
+            kept = [event for event in events if event["time"] <= moment]
+        elif path == own:
+            kept = events[: max(n for n, event in enumerate(events) if event["event"] == "run_start") + 1]
+        else:
+            began, then = journals.start(events), told.get(path.stem)
+            there = began is not None and then is not None and then["run"] == began["run"]
+            path.write_bytes(path.read_bytes()[: int(then["bytes"])] if there and then else b"")
+            kept = journals.read(path)
         path.write_text("".join(to_json(event) + "\n" for event in kept), encoding="utf-8")
         if not kept:
             path.unlink()

@@ -45,6 +45,7 @@ def results(
     inputs = {name: path for name, path in given.items() if path is not None}
     outputs = {"results": out, "costs": costs, "statistics": statistics}
     with track(here, rule="results", inputs=inputs, outputs=outputs, tags={"stage": "results"}) as run:
+        run.reads_journals()
         store = None
         if regions is not None:
             from vlp.regions.store import RegionStore
@@ -118,7 +119,8 @@ def html(
     here = experiment(config, overrides)
     costs, statistics = costs or results.with_name("costs.csv"), statistics or results.with_name("statistics.json")
     inputs = {"results": results, "costs": costs, "statistics": statistics, **examples_of(here)}
-    with track(here, rule="report", inputs=inputs, outputs={"report": out}, tags={"stage": "results"}):
+    with track(here, rule="report", inputs=inputs, outputs={"report": out}, tags={"stage": "results"}) as run:
+        run.reads_journals()
         write_text(out, render(here, results, costs, statistics))
     print(f"{out}  {out.stat().st_size / 2**20:.1f} MiB")
 

@@ -35,12 +35,15 @@ class Journal:
         self._file = self.path.open("a" if resume else "w", encoding="utf-8")
 
     def write(self, event: str, **fields: Any) -> None:
-        """Add one event; `time` (seconds since the epoch) is now unless given."""
+        """Add one event; `time` (seconds since the epoch) is now unless given.
+
+        `clock` counts the machine's seconds: nobody sets it back, so durations are taken of it.
+        """
         self.write_all([{"event": event, **fields}])
 
     def write_all(self, events: Iterable[Event]) -> None:
-        now = time.time()
-        lines = [to_json({"time": now, **_finite(event)}, ensure_ascii=False) + "\n" for event in events]
+        now = {"time": time.time(), "clock": time.monotonic()}
+        lines = [to_json({**now, **_finite(event)}, ensure_ascii=False) + "\n" for event in events]
         with self._lock:
             self._guarded(lambda: self._write("".join(lines)))
 
@@ -149,6 +152,7 @@ _FIELDS: dict[str, dict[str, Callable[[object], bool]]] = {
     "artifact": _FILE,
     "training": {"path": _is_text},
     "checkpoint": {"path": _is_text, "sha256": _is_text, "step": _is_step},
+    "journals": {"seen": _is_mapping},
     "job": {"job": _is_text, "executor": _is_text, "tries": _is_number},
     "alignment": {"images": _is_number, "levels": _is_mapping},
 }
@@ -214,7 +218,24 @@ def start(events: Iterable[Event]) -> Event | None:
 
 def wall_seconds(events: Iterable[Event]) -> float:
     """Seconds spent in all attempts; an attempt that was killed counts up to its last event."""
-    return sum(part[-1]["time"] - part[0]["time"] for part in attempts(events))
+    return sum(map(_seconds, attempts(events)))
+
+
+def _seconds(attempt: list[Event]) -> float:
+    """Of an earlier version's journal, which has no `clock`, by the time of day, which may have been set back."""
+    clocks = [event["clock"] for event in attempt if _is_number(event.get("clock"))]
+    if clocks:
+        return max(0.0, clocks[-1] - clocks[0])
+    return max(0.0, attempt[-1]["time"] - attempt[0]["time"])
+
+
+def seen(folder: Path) -> dict[str, dict[str, Any]]:
+    """Name of each journal in an experiment's folder -> its run, and how long it is now: what a report is made of."""
+    found = {}
+    for path in sorted((folder / "journals").glob("*.jsonl")):
+        began = start(read(path))
+        found[path.stem] = {"run": began["run"] if began else None, "bytes": path.stat().st_size}
+    return found
 
 
 def _finite(value: Any) -> Any:

@@ -39,6 +39,10 @@ class Run:
         refuse_changed(found.values())
         self.read |= found
 
+    def reads_journals(self) -> None:
+        """Tell how much of each journal there is now: what this run makes, it makes of that."""
+        self._journal.write("journals", seen=journals.seen(self._folder))
+
     def metric(self, key: str, value: float, step: int | None = None) -> None:
         self._points.add((key, step))
         self._journal.write("metric", key=key, value=float(value), step=step)
@@ -93,7 +97,8 @@ class Run:
         new = [e for point, e in points.items() if point not in self._points]
         self._points.update(points)
         self._checkpoints.update(saved)
-        self._journal.write_all([*new, *saved.values()])
+        # Their clock is another process's.
+        self._journal.write_all({k: v for k, v in e.items() if k != "clock"} for e in [*new, *saved.values()])
         return len(new)
 
 
