@@ -19,9 +19,10 @@ from vlp.data.readers import FORMATS, read_experiment, source_files
 from vlp.data.readers.boxes import CLIPPED, MIN_SIDE, SCALED, fit
 from vlp.data.readers.common import BadRecord
 from vlp.data.readers.flickr30k_entities import parse
-from vlp.data.readers.images import Image, image_key
+from vlp.data.readers.images import Image
 from vlp.data.tables import SCHEMAS, rows
 from vlp.errors import ConfigError
+from vlp.images.names import key_of
 
 Read = Callable[..., tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]]
 
@@ -210,7 +211,7 @@ def test_coco_names_and_numbers_meet(read: Read, root: Path) -> None:
     assert {r["image_id"] for r in tables["questions"]} == {f"toy/{n:012d}" for n in range(1, 5)}
     assert {r["image_id"] for r in tables["objects"]} == {f"toy/{n:012d}" for n in range(1, 5)}
     assert tables["images"][0]["path"] == "images/train2014/COCO_train2014_000000000004.jpg"
-    assert image_key("COCO_val2014_000000000009.jpg") == image_key("000000000009.jpg") == "000000000009"
+    assert key_of("COCO_val2014_000000000009.jpg") == key_of("000000000009.jpg") == "000000000009"
 
 
 def test_boxes_follow_the_size_of_the_image_file(read: Read, root: Path) -> None:

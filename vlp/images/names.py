@@ -15,7 +15,7 @@ from functools import cached_property
 _YEAR = re.compile(r"^COCO_(?:train|val|test)\d{4}_")
 _OF_COCO = re.compile(r"^(?:COCO_(?:train|val|test)\d{4}_\d+|\d{12})$")
 _FOLDER_OF_COCO = re.compile(r"^(?:train|val|test|unlabeled)\d{4}$")
-_NUMBER = re.compile(r"^(\d+)(?:\.0+)?$", re.ASCII)
+_NUMBER = re.compile(r"^(\d{1,19})(?:\.0+)?$", re.ASCII)
 _ENDING = re.compile(
     r"\.(?:avif|bmp|gif|heic|jfif|jp2|jpe|jpeg|jpg|mpo|pgm|png|pnm|ppm|tif|tiff|webp)$", re.IGNORECASE | re.ASCII
 )

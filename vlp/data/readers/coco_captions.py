@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from vlp.data.readers.common import BadRecord, Once, field, list_in, read_object, text_of
+from vlp.data.readers.common import BadRecord, Once, field, list_in, number_in, read_object, text_of
 from vlp.data.readers.images import Caption, Entry
 from vlp.data.readers.origins import Origin, coco_id, flickr_id
 from vlp.data.readers.source import Files
@@ -32,7 +32,7 @@ def read(files: Files) -> list[Entry]:
         of_number: dict[int, Entry] = {}
         for row, record in enumerate(list_in(value, path, "images")):
             with report.record("images", path, row):
-                number = field(record, "id", int)
+                number = number_in(record, "id")
                 name = text_of(record, "file_name", "file name")
                 if number in of_number:
                     raise BadRecord("duplicate image", f"id {number}")
@@ -46,7 +46,7 @@ def read(files: Files) -> list[Entry]:
             report.note(f"captions: {report.name(path)} lists images without captions")
         for row, record in enumerate(list_in(value, path, "annotations") if captioned else []):
             with report.record("captions", path, row):
-                number = field(record, "image_id", int)
+                number = number_in(record, "image_id")
                 if number not in of_number:
                     raise BadRecord("caption of an unknown image", f"image_id {number}")
                 once(field(record, "id", int))

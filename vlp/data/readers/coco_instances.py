@@ -14,7 +14,7 @@ from typing import Any
 
 from vlp.data.class_names import class_name
 from vlp.data.readers.boxes import MAX_SIDE
-from vlp.data.readers.common import BadRecord, LeftOut, field, list_in, read_object, text_of
+from vlp.data.readers.common import BadRecord, LeftOut, field, list_in, number_in, read_object, text_of
 from vlp.data.readers.images import Image
 from vlp.data.readers.job import Job
 from vlp.data.readers.source import Files
@@ -57,7 +57,7 @@ def load(files: Files, table: str) -> Iterator[Instances]:
             with report.record(table, path, f"image {row}"):
                 size = (record.get("width"), record.get("height")) if isinstance(record, dict) else (None, None)
                 known = all(isinstance(side, int | float) and 0 < side < MAX_SIDE for side in size)
-                images[field(record, "id", int)] = (
+                images[number_in(record, "id")] = (
                     text_of(record, "file_name", "file name"),
                     (float(size[0]), float(size[1])) if known else None,  # pyright: ignore[reportArgumentType]
                 )
@@ -68,7 +68,7 @@ def read(job: Job) -> Iterator[dict[str, Any]]:
     for file in load(job.files, job.table):
         for row, record in enumerate(file.annotations):
             with job.report.record(job.table, file.path, row):
-                number = field(record, "image_id", int)
+                number = number_in(record, "image_id")
                 image = file.image(number, job)
                 if record.get("iscrowd"):
                     raise LeftOut("box around a crowd")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from vlp.data.class_names import visible, whole
 from vlp.data.readers import forms
 from vlp.errors import InputError
+from vlp.images.names import number_of
 
 CLIPPED = "box clipped to the image"
 _BAD_EXAMPLES = 1000
@@ -332,6 +333,25 @@ def check_whole(text: str) -> None:
     """Raises BadRecord: it holds half of a surrogate pair, which no table can."""
     if not whole(text):
         raise BadRecord("half a surrogate pair", ascii(text)[:80], "Write the record again in UTF-8.")
+
+
+def number_in(record: Any, name: str) -> int:
+    """An image's number, however it is written (`images.names.number_of`).
+
+    Raises:
+        BadRecord: as `field`; or it is none.
+    """
+    value = field(record, name, int, float, str)
+    number = number_of(value)
+    if number is None:
+        raise BadRecord("malformed record", f"the field {name!r} is {value!r:.60}, wanted an image's number")
+    return number
+
+
+def image_in(record: Any, name: str) -> str | int:
+    """What a record calls its image: a number, or a name. Raises BadRecord: as `field`; or a number that is none."""
+    value = field(record, name, int, float, str)
+    return value.strip() if isinstance(value, str) else number_in(record, name)
 
 
 def text_of(record: Any, name: str, what: str) -> str:

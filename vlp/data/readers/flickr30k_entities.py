@@ -38,7 +38,8 @@ Phrase = tuple[str, str, Span]
 def read(job: Job) -> Iterator[dict[str, Any]]:
     sentences, annotations = job.files.of("sentences")[0][1], job.files.of("annotations")[0][1]
     for image in job.images:
-        stem = Path(image.path).stem
+        key = image.image_id.removeprefix(f"{job.prefix}/")
+        stem = key if "/" in key else Path(image.path).stem
         lines, boxes = sentences / f"{stem}.txt", annotations / f"{stem}.xml"
         with job.report.record(job.table, lines, None, sentences, "image"):
             job.report.split, job.report.used = image.split, True

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vlp.data.readers.common import BadRecord, Once, field, read_object, text_of
+from vlp.data.readers.common import BadRecord, Once, image_in, read_object, text_of
 from vlp.data.readers.gather import Gathered
 from vlp.data.readers.images import Entry
 from vlp.data.readers.origins import Origin
@@ -35,7 +35,7 @@ def read(files: Files) -> list[Entry]:
         for number, record in _questions(path):
             with files.report.record("captions", path, number):
                 once(number)
-                image = field(record, "imageId", str)
+                image = str(image_in(record, "imageId"))
                 if not image or "/" in image:
                     raise BadRecord("malformed record", f"imageId {image!r}")
                 text = text_of(record, "question", "question")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import Progress
 
-from vlp.archives import members, split
+from vlp.archives import members, open_binary, split
 from vlp.data.readers.common import BadRecord
 from vlp.errors import ConfigError
 from vlp.images.decode import ImageError, decode, header
+from vlp.images.names import AmbiguousError, Names, key_of, number_of
 
 UNREADABLE = "unreadable image"
 _THREADS = 2
@@ -39,6 +41,9 @@ class Folders:
         """
         self._folders: list[Path] = []
         self._members: dict[str, Path] = {}
+        self._more: dict[str, list[Path]] = {}
+        """Further members of one name."""
+        self._numbered: dict[Path, dict[int, list[str]]] = {}
         for folder in folders:
             found = sorted(root.glob(folder)) if "*" in folder else [root / folder]
             if not found:
@@ -53,13 +58,65 @@ class Folders:
         self._listed: dict[Path, frozenset[str]] = {}
 
     def find(self, names: Sequence[str]) -> Path | None:
-        """The first of `names` in the first folder that has one, else in the archives."""
+        """The file of the first of `names` that a folder or archive has; else of the same number (`images.names`).
+
+        Raises:
+            BadRecord: several folders have such a file, and the files differ.
+        """
+        found = self._as_named(names) or self._by_number(names[0])
+        if not found:
+            return None
+        first, *others = found
+        for other in others:
+            if not _same(first, other):
+                remedy = "Name one folder, or the images by their paths."
+                raise BadRecord("ambiguous image", f"{first} and {other} are two images", remedy)
+        return first
+
+    def _as_named(self, names: Sequence[str]) -> list[Path]:
+        """At most one of each folder; of names that say more of their path before others."""
+        found: dict[int, list[Path]] = {}
         for folder in self._folders:
             for name in names:
                 path = folder / name
                 if path.name in self._names(path.parent):
-                    return path
-        return next((self._members[name] for name in names if name in self._members), None)
+                    found.setdefault(name.count("/"), []).append(path)
+                    break
+        for name in names:
+            if name in self._members:
+                found.setdefault(name.count("/"), []).extend([self._members[name], *self._more.get(name, ())])
+                break
+        return found[max(found)] if found else []
+
+    def _by_number(self, name: str) -> list[Path]:
+        end = PurePosixPath(name)
+        number = number_of(end.name)
+        if number is None:
+            return []
+        found = []
+        for folder in self._folders:
+            parent = folder / end.parent
+            found += [parent / file for file in self._numbers(parent).get(number, ())]
+        if self._members:
+            try:
+                inside = self._called.find(name)
+            except AmbiguousError as error:
+                raise BadRecord("ambiguous image", f"{error}", "Name the images by their paths.") from error
+            found += [self._members[inside[1:]]] if inside is not None else []
+        return found
+
+    def _numbers(self, folder: Path) -> Mapping[int, list[str]]:
+        if folder not in self._numbered:
+            numbered = self._numbered[folder] = {}
+            for file in sorted(self._names(folder)):
+                number = number_of(file)
+                if number is not None and key_of(file) != file:  # a folder has no ending
+                    numbered.setdefault(number, []).append(file)
+        return self._numbered[folder]
+
+    @cached_property
+    def _called(self) -> Names:
+        return Names((f"/{name}" for name in self._members), "")
 
     def _index(self, archive: Path, folder: Path) -> None:
         """The members of an archive, or of a folder in it, by their path in that folder."""
@@ -67,7 +124,9 @@ class Folders:
         start = "" if inner == "." else f"{inner}/"
         for member in members(archive):
             if member.startswith(start):
-                self._members.setdefault(member[len(start) :], archive / member)
+                name = member[len(start) :]
+                if self._members.setdefault(name, archive / member) != archive / member:
+                    self._more.setdefault(name, []).append(archive / member)
 
     def _names(self, folder: Path) -> frozenset[str]:
         if folder not in self._listed:
@@ -81,6 +140,14 @@ class Probed:
     """Width, height of the upright picture, which annotations refer to."""
     notes: tuple[str, ...]
     """What the decoder warned of and decided."""
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two files, or members of archives, have the same bytes."""
+    if one.resolve() == other.resolve():
+        return True
+    with open_binary(one) as first, open_binary(other) as second:
+        return first.read() == second.read()
 
 
 class Sizes:

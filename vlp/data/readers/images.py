@@ -9,9 +9,10 @@ the smallest sha256 as well, after setting apart: a trial never has a val image 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from vlp.data.readers.common import BadRecord, LeftOut, Report, Row
@@ -21,8 +22,10 @@ from vlp.data.readers.origins import UNKNOWN, Origin
 from vlp.data.readers.source import Place
 from vlp.data.tables import CAPTION, SPLITS
 from vlp.errors import ConfigError
+from vlp.images.names import AmbiguousError, Name, Names, key_of, number_of, parts
 
-_COCO_YEAR = re.compile(r"^COCO_(train|val|test)\d{4}_")
+AMBIGUOUS = "ambiguous image"
+_TELL_APART = "Name the image by as much of its path as tells it apart."
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,25 @@ class Entry:
     captions: list[Caption] = field(default_factory=list)
     origin: Origin = UNKNOWN
 
+    own_key: str | None = None
+    """With its folder, where the source has images of one name in several."""
+
     @property
     def key(self) -> str:
-        return image_key(self.names[0])
+        """The part of the image's id after the data set's name."""
+        return self.own_key or key_of(self.names[0])
+
+    @property
+    def path(self) -> str:
+        """The name that says most."""
+        return max(self.names, key=lambda name: name.count("/"))
 
     @property
     def known_number(self) -> int | None:
         """The stated number; else the key, where it is one."""
         if self.number is not None or not self.names:
             return self.number
-        return int(self.key) if self.key.isdecimal() and len(self.key) < 20 else None
+        return number_of(self.key)
 
 
 @dataclass(frozen=True)
@@ -81,12 +93,6 @@ class Image:
         return f"{self.image_id}#{index if key is None else key}"
 
 
-def image_key(name: str) -> str:
-    """The part of an image's id after the data set's name: the file's stem; `COCO_train2014_` is cut off, so that
-    the 2014 and 2017 files of an image agree."""
-    return _COCO_YEAR.sub("", PurePosixPath(name).stem)
-
-
 class Images:
     """The images that are kept, found by the names and numbers that annotations call them by."""
 
@@ -96,25 +102,37 @@ class Images:
     def __iter__(self) -> Iterator[Image]:
         return iter(self.kept.values())
 
-    def find(self, name: str | int, prefix: str) -> Image:
-        """By COCO number (int), or by file name or stem (str).
+    def find(self, name: Name, prefix: str) -> Image:
+        """By COCO number, or by file name, path or stem (`images.names`).
 
         Raises:
             LeftOut: the captions source has the image, but it was skipped, or its split is not used.
-            BadRecord: the captions source has no such image.
+            BadRecord: the captions source has no such image, or several.
         """
-        if isinstance(name, int):
-            candidates = [self._numbers.get(name) or ""]
-        else:
-            candidates = [f"{prefix}/{name}", f"{prefix}/{image_key(name)}"]
-            if name.isdecimal() and len(name) < 20:
-                candidates.append(self._numbers.get(int(name)) or "")
-        for image_id in candidates:
-            if image_id in self.kept:
-                return self.kept[image_id]
-            if image_id in self.lost:
-                raise LeftOut(self.lost[image_id], f"image {name}")
+        image_id = self._id(name, prefix)
+        if image_id in self.kept:
+            return self.kept[image_id]
+        if image_id in self.lost:
+            raise LeftOut(self.lost[image_id], f"image {name}")
         raise BadRecord(UNKNOWN_IMAGE, f"the captions source has no image {name}")
+
+    def _id(self, name: Name, prefix: str) -> str | None:
+        if isinstance(name, str):
+            for image_id in (f"{prefix}/{name}", f"{prefix}/{key_of(name)}" if "/" not in name else ""):
+                if image_id in self.kept or image_id in self.lost:
+                    return image_id
+        number = number_of(name) if not isinstance(name, str) or "/" not in name else None
+        if number is not None and (found := self._numbers.get(number)) is not None:
+            return found
+        try:
+            return self._called.find(name)
+        except AmbiguousError as error:
+            raise BadRecord(AMBIGUOUS, f"{error}", _TELL_APART) from error
+
+    @cached_property
+    def _called(self) -> Names:
+        """Made for the first name that is no id as it stands."""
+        return Names(chain(self.kept, self.lost))
 
 
 class _Lost:
@@ -123,6 +141,13 @@ class _Lost:
     def __init__(self, report: Report, rename: Mapping[str, str]) -> None:
         self._report, self._rename = report, rename
         self.reasons: dict[str, str] = {}
+        self.without_file: set[str] = set()
+
+    def found(self, image_id: str) -> None:
+        """It was named before, without a file."""
+        if image_id in self.without_file:
+            self.without_file.remove(image_id)
+            del self.reasons[image_id]
 
     def add(self, image_id: str, source: Entry | Image, bad: BadRecord) -> None:
         self.reasons[image_id] = f"its image was skipped ({bad.reason})" if bad.stops else bad.reason
@@ -151,19 +176,54 @@ Located = tuple[str, Entry, Path]
 
 def add_texts(entries: Sequence[Entry], more: Sequence[Entry], report: Report) -> None:
     """Give the images of `entries` the texts of `more`, found by the file's name or by number; others are counted."""
-    of_key = {entry.key: entry for entry in entries}
-    of_number = {n: entry for entry in entries if (n := entry.known_number) is not None}
+    _tell_apart(entries)
+    of_key: dict[str, Entry] = {}
+    of_number: dict[int, Entry | None] = {}
+    for entry in entries:
+        first, number = of_key.setdefault(f"/{entry.key}", entry), entry.known_number
+        if number is not None:
+            of_number[number] = first if of_number.get(number, first) is first else None
+    called = Names(of_key, "")
     for found in more:
-        target = of_key.get(found.key) if found.names else None
-        if target is None and found.known_number is not None:
-            target = of_number.get(found.known_number)
+        name = found.path if found.names else found.number
+        assert name is not None
+        bad = BadRecord(UNKNOWN_IMAGE, f"the captions source has no image {name}")
+        try:
+            target = _target(found, of_key, of_number, called)
+        except AmbiguousError as error:
+            target, bad = None, BadRecord(AMBIGUOUS, f"{error}", _TELL_APART)
         if target is not None:
             target.captions.extend(found.captions)
             continue
-        name = found.names[0] if found.names else found.number
-        bad = BadRecord(UNKNOWN_IMAGE, f"the captions source has no image {name}")
         for caption in found.captions:
             report.skip("captions", found.file, caption.row, bad)
+
+
+def _target(
+    found: Entry, of_key: Mapping[str, Entry], of_number: Mapping[int, Entry | None], called: Names
+) -> Entry | None:
+    """Raises AmbiguousError."""
+    if found.names and (key := called.find(found.path)) is not None:
+        return of_key[key]
+    number = found.known_number
+    if number is not None and number in of_number:
+        entry = of_number[number]
+        if entry is None:
+            raise AmbiguousError(number, [key[1:] for key, e in of_key.items() if e.known_number == number])
+        return entry
+    return None
+
+
+def _tell_apart(entries: Sequence[Entry]) -> None:
+    """Files of one name in several folders are several images: their ids have the folder too."""
+    folders: dict[str, set[tuple[str, ...]]] = {}
+    for entry in entries:
+        if "/" in entry.path and (within := parts(entry.path)[:-1]):
+            folders.setdefault(key_of(entry.names[0]), set()).add(within)
+    for entry in entries:
+        key = key_of(entry.names[0])
+        if len(folders.get(key, ())) > 1:
+            entry.own_key = "/".join((*parts(entry.path)[:-1], key))
 
 
 def choose(
@@ -198,27 +258,48 @@ def _locate(
     folders = Folders(place.root, settings.images, where)
     located: dict[str, list[Located]] = {split: [] for split in SPLITS}
     seen: set[str] = set()
+    files: dict[Path, str] = {}
+    _tell_apart(entries)
     for entry in entries:
-        image_id = f"{place.name}/{entry.key}"
-        if image_id in seen:
-            bad = BadRecord("duplicate image", image_id)
+        split = settings.split.rename.get(entry.split)
+        path, bad = None, None
+        try:
+            path = folders.find(entry.names) if split is not None else None
+        except BadRecord as several:
+            bad = several
+        image_id = f"{place.name}/{_key(entry, path)}"
+        missing_before = image_id in lost.without_file and path is not None
+        if (image_id in seen and not missing_before) or path in files:
+            twice = files.get(path, image_id) if path is not None else image_id
+            bad = BadRecord(
+                "duplicate image", image_id if twice == image_id else f"{image_id}, whose file is {twice}'s"
+            )
             lost.captions(image_id, entry, bad, "its image was skipped (duplicate image)")
             continue
         seen.add(image_id)
         number = entry.known_number
         if number is not None:
-            numbers[number] = None if number in numbers else image_id
-        split = settings.split.rename.get(entry.split)
+            numbers[number] = image_id if numbers.get(number, image_id) == image_id else None
         if split is None:
             bad = LeftOut(f"{UNNAMED_SPLIT}{entry.split!r} is not in {where}.split.rename", image_id)
             lost.add(image_id, entry, bad)
-        elif (path := folders.find(entry.names)) is None:
+        elif path is None:
             remedy = f"Put the file there, or name its folder in {where}.images."
-            bad = BadRecord(MISSING_IMAGE, f"{entry.names[0]} is not in {', '.join(settings.images)}", remedy)
-            lost.add(image_id, entry, bad)
+            missing = BadRecord(MISSING_IMAGE, f"{entry.names[0]} is not in {', '.join(settings.images)}", remedy)
+            lost.add(image_id, entry, bad or missing)
+            lost.without_file.add(image_id)
         else:
+            lost.found(image_id)
+            files[path] = image_id
             located[split].append((image_id, entry, path))
     return located
+
+
+def _key(entry: Entry, path: Path | None) -> str:
+    """The entry's; of a file that is named otherwise than the entry says (`1`, `000000000001.jpg`) the file's."""
+    if path is None or path.name in {PurePosixPath(name).name for name in entry.names}:
+        return entry.key
+    return key_of(path.name)
 
 
 def _divide(located: dict[str, list[Located]], place: Place, lost: _Lost, sizes: Sizes) -> dict[str, Image]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vlp.data.readers.common import BadRecord, Once, field, list_in, read_object, text_of
+from vlp.data.readers.common import BadRecord, Once, field, list_in, number_in, read_object, text_of
 from vlp.data.readers.images import Caption, Entry
 from vlp.data.readers.origins import of_file
 from vlp.data.readers.source import Files
@@ -27,7 +27,7 @@ def read(files: Files) -> list[Entry]:
                 name = text_of(record, "filename", "file name")
                 folder = record.get("filepath")
                 names = (name, f"{folder}/{name}") if isinstance(folder, str) and folder else (name,)
-                number = field(record, "cocoid", int) if "cocoid" in record else None
+                number = number_in(record, "cocoid") if "cocoid" in record else None
                 split = field(record, "split", str)
                 captions = [
                     _caption(sentence, record, f"{row}, sentence {i}", once)

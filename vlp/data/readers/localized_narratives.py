@@ -5,7 +5,7 @@ Role: `captions`, one file or one a split. The traces and timed words are not re
 
 from __future__ import annotations
 
-from vlp.data.readers.common import Once, field, json_lines, text_of
+from vlp.data.readers.common import Once, field, image_in, json_lines, text_of
 from vlp.data.readers.gather import Gathered
 from vlp.data.readers.images import Entry
 from vlp.data.readers.source import Files
@@ -18,7 +18,7 @@ def read(files: Files) -> list[Entry]:
     for split, path in files.of("captions"):
         for row, record in json_lines(path, files.report, "captions"):
             with files.report.record("captions", path, row):
-                image = str(field(record, "image_id", str, int))
+                image = str(image_in(record, "image_id"))
                 annotator = field(record, "annotator_id", str, int)
                 text = text_of(record, "caption", "caption")
                 once(f"{image}/{annotator}/{text}")

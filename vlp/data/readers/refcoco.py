@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp.data.readers.coco_instances import Instances, load
-from vlp.data.readers.common import BadRecord, LeftOut, field, list_in, read_list, text_of
+from vlp.data.readers.common import BadRecord, LeftOut, field, list_in, number_in, read_list, text_of
 from vlp.data.readers.gather import Gathered
 from vlp.data.readers.images import Entry
 from vlp.data.readers.job import Job
@@ -39,7 +39,7 @@ def read_images(files: Files) -> list[Entry]:
     for _, path in files.of("refs"):
         for row, record in enumerate(_refs(path)):
             with files.report.record("images", path, row):
-                number, own = field(record, "image_id", int), str(field(record, "split", str))
+                number, own = number_in(record, "image_id"), str(field(record, "split", str))
                 if number not in names:
                     raise BadRecord("unknown image", f"image_id {number} is in no instances file")
                 split = own if own in rename else TESTS.get(own) or own
@@ -69,12 +69,12 @@ def read(job: Job) -> Iterator[dict[str, Any]]:
         for row, record in enumerate(_refs(path)):
             with job.report.record(job.table, path, row, unit="ref"):
                 key = job.once(field(record, "ref_id", int, str))
-                number, annotation_id = field(record, "image_id", int), field(record, "ann_id", int)
+                number, annotation_id = number_in(record, "image_id"), field(record, "ann_id", int)
                 if annotation_id not in boxes:
                     raise BadRecord("no such annotation", f"ann_id {annotation_id} is in no instances file")
                 file, annotation = boxes[annotation_id]
                 image = file.image(number, job)
-                if annotation.get("image_id") != number:
+                if number_in(annotation, "image_id") != number:
                     raise BadRecord("the annotation is of another image", f"ann_id {annotation_id}")
                 partition, split = _split(record, image.split, job)
                 job.report.split = split

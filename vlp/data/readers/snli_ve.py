@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vlp.config.tasks.entailment import LABELS
-from vlp.data.readers.common import BadRecord, LeftOut, field, json_lines, text_of
+from vlp.data.readers.common import BadRecord, LeftOut, field, image_in, json_lines, text_of
 from vlp.data.readers.job import Job
 
 ROLES = ("pairs",)
@@ -20,7 +20,7 @@ def read(job: Job) -> Iterator[dict[str, Any]]:
     for _, path in job.files.of("pairs"):
         for row, record in json_lines(path, job.report, job.table):
             with job.report.record(job.table, path, row):
-                image = job.find(str(field(record, "Flickr30K_ID", str, int)))
+                image = job.find(str(image_in(record, "Flickr30K_ID")))
                 label = field(record, "gold_label", str)
                 if label == "-":
                     raise LeftOut("no gold label")

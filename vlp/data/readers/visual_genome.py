@@ -8,7 +8,7 @@ called by its number; Visual Genome's lie in two folders.
 
 from __future__ import annotations
 
-from vlp.data.readers.common import BadRecord, Once, field, read_list, text_of
+from vlp.data.readers.common import BadRecord, Once, field, number_in, read_list, text_of
 from vlp.data.readers.gather import Gathered
 from vlp.data.readers.images import Entry
 from vlp.data.readers.origins import Origin
@@ -25,13 +25,13 @@ def read(files: Files) -> list[Entry]:
     for split, path in files.of("questions"):
         for row, record in enumerate(read_list(path, None)):
             with files.report.record("captions", path, row):
-                number = field(record, "id", int)
+                number = number_in(record, "id")
                 origin = known.get(str(number), Origin(vg_id=str(number)))
                 found.image(path, row, f"{number}.jpg", split, origin)
                 for place, question in enumerate(field(record, "qas", list)):
                     where = f"{row}, question {place}"
                     with files.report.record("captions", path, where):
-                        other = field(question, "image_id", int)
+                        other = number_in(question, "image_id")
                         if other != number:
                             raise BadRecord("unknown image", f"image_id {other} among the questions of {number}")
                         key = once(field(question, "qa_id", int))
@@ -46,7 +46,7 @@ def read_origins(files: Files) -> dict[str, Origin]:
     for _, path in files.of("images"):
         for row, record in enumerate(read_list(path, None)):
             with files.report.record("images", path, row):
-                number = str(field(record, "image_id", int))
+                number = str(number_in(record, "image_id"))
                 if number in known:
                     raise BadRecord("duplicate image", number)
                 known[number] = Origin(_id(record, "coco_id"), _id(record, "flickr_id"), number)

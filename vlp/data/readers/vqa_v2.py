@@ -12,7 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vlp.data.readers.common import BadRecord, LeftOut, Once, check_whole, field, read_list, text_of
+from vlp.data.readers.common import (
+    BadRecord,
+    LeftOut,
+    Once,
+    check_whole,
+    field,
+    image_in,
+    number_in,
+    read_list,
+    text_of,
+)
 from vlp.data.readers.gather import ONLY_SPLIT
 from vlp.data.readers.images import Caption, Entry
 from vlp.data.readers.job import Job
@@ -33,7 +43,7 @@ def read_texts(files: Files) -> list[Entry]:
     for split, path in files.of("questions"):
         for row, record in enumerate(read_list(path, "questions")):
             with files.report.record("captions", path, row):
-                number, key = field(record, "image_id", int), once(field(record, "question_id", int, str))
+                number, key = number_in(record, "image_id"), once(field(record, "question_id", int, str))
                 text = text_of(record, "question", "question")
                 entry = found.setdefault(number, Entry(path, row, (), number, split or ONLY_SPLIT))
                 entry.captions.append(Caption(row, text, f"vqa{key}", QUESTION))
@@ -46,7 +56,7 @@ def read_unanswered(job: Job) -> Iterator[dict[str, Any]]:
         for row, record in enumerate(read_list(path, "questions")):
             with job.report.record(job.table, path, row):
                 key = field(record, "question_id", int, str)
-                image = job.find(field(record, "image_id", int, str))
+                image = job.find(image_in(record, "image_id"))
                 if image.split != "test":
                     raise LeftOut("question without answers outside test", f"question {key}")
                 text = text_of(record, "question", "question")
@@ -76,7 +86,7 @@ def read(job: Job) -> Iterator[dict[str, Any]]:
             with job.report.record(job.table, path, row):
                 key = field(record, "question_id", int, str)
                 asked.add(key)
-                image = job.find(field(record, "image_id", int, str))
+                image = job.find(image_in(record, "image_id"))
                 text = text_of(record, "question", "question")
                 if key not in annotations:
                     if split is not None and None not in splits and split not in splits:
