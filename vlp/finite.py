@@ -20,7 +20,7 @@ _HALF_INFINITY = 0x7C00
 def bad(values: Any) -> int:
     """How many numbers of an array, or of a torch tensor on any device, are NaN or infinite.
 
-    Where all are finite it costs one pass without a copy: about 16 ms for 100 million float32 in a tensor.
+    Where all are finite it costs one pass without a copy: 16 to 60 ms for 100 million float32 in a tensor.
     """
     if isinstance(values, np.ndarray | np.generic | float | list | tuple):
         return _bad_of_array(np.asarray(values))

@@ -26,6 +26,7 @@ def read(
     overrides: Overrides = None,
 ) -> None:
     """Read the sources of the config into tables; count and report every record that is skipped."""
+    from vlp.data.batches import check_batches
     from vlp.data.readers import read_experiment, source_files
     from vlp.tracking import track
 
@@ -47,6 +48,7 @@ def read(
                 run.metric(f"{table}/{split}", count)
         run.metric("skipped", sum(entry["count"] for entry in summary["skipped_counts"]))
         run.artifact(out / "summary.json")
+        check_batches(chosen, summary["counts"])
     _print_summary(summary, out)
 
 
