@@ -168,3 +168,18 @@ def test_without_regions_and_phrases_every_text_is_in(built: Built) -> None:
     assert captions.sizes()[1].tolist() == [0] * len(captions) and len(captions.phrase_words(0)) == 0
     with pytest.raises(InputError, match="not a whole corpus"):
         corpus.tags("s/0")
+
+
+def test_a_store_that_writes_ids_otherwise_has_the_same_images(built: Built) -> None:
+    """`t/1`, `t/000001` are one image: no text is left out, and its tags are found by the tables' id."""
+    built.write()
+    before = Corpus(built.path)
+    ids, tags = before.texts("captions").ids, {i: before.tags(i) for i in built.store.found}
+    changed = {i: f"{i.rpartition('/')[0]}/{i.rpartition('/')[2].zfill(9)}" for i in built.store.found}
+    assert any(i != other for i, other in changed.items())
+    built.store.found = {changed[i]: names for i, names in built.store.found.items()}
+    built.write()
+    after = Corpus(built.path)
+    assert after.texts("captions").ids == ids and ids
+    for image_id in set(before.texts("captions").image_ids):
+        assert [t.tolist() for t in after.tags(image_id)] == [t.tolist() for t in tags[image_id]]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vlp.data.tables import QUESTION, read_table
 from vlp.errors import InputError
 from vlp.files import atomic
+from vlp.images.names import AmbiguousError, Same
 from vlp.phrases import pieces
 from vlp.phrases.encode import encode
 from vlp.phrases.graph import Phrase
@@ -91,7 +92,7 @@ def write(
         InputError: a text was not mined, or no caption is left.
     """
     counts = CorpusCounts()
-    images = None if store is None else set(store.image_ids)
+    images = None if store is None else _Called(store.image_ids)
     with atomic(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         for name, table in SETS.items():
             rows = _rows(tables, name, table, images, counts)
@@ -106,18 +107,18 @@ def write(
                 "no caption is left: there is none, or none of the images has regions in the store.",
                 "Look at tables/summary.json; extract or import the regions of these images (vlp regions extract).",
             )
-        if store is not None:
-            counts.images, counts.tags = len(store.image_ids), _write_tags(file, store, tokenizer, "detector")
+        if store is not None and images is not None:
+            counts.images, counts.tags = len(store.image_ids), _write_tags(file, store, images, tokenizer, "detector")
         known = tokenizer.get_vocab()
         file.attrs[MEANING] = pieces.meaning(sorted(known, key=known.__getitem__), vocabulary)
-        if store is not None and store.has_truth:
-            _write_tags(file, store, tokenizer, "ground_truth")
+        if store is not None and images is not None and store.has_truth:
+            _write_tags(file, store, images, tokenizer, "ground_truth")
             counts.annotated = sum(store.truth(i) is not None for i in store.image_ids)
     return counts
 
 
 def _rows(
-    tables: str | Path, name: str, table: str, images: set[str] | None, counts: CorpusCounts
+    tables: str | Path, name: str, table: str, images: _Called | None, counts: CorpusCounts
 ) -> list[tuple[str, str, str, str]]:
     """(id, image_id, text, split) of the set's texts whose images are in the store; None: of all."""
     records = read_table(tables, table)
@@ -127,8 +128,8 @@ def _rows(
     if name == "grounding":
         grounded = set(read_table(tables, "phrase_boxes")["caption_id"].to_pylist())
         rows = [r for r in rows if r[0] in grounded]
-    kept = rows if images is None else [r for r in rows if r[1] in images]
-    for split in (r[3] for r in rows if images is not None and r[1] not in images):
+    kept = rows if images is None else [r for r in rows if images.has(r[1])]
+    for split in (r[3] for r in rows if images is not None and not images.has(r[1])):
         label = f"{name}.{split}"
         counts.left_out[label] = counts.left_out.get(label, 0) + 1
     counts.texts[name] = len(kept)
@@ -168,14 +169,37 @@ def _write_set(
     return group
 
 
-def _write_tags(file: h5py.File, store: Store, tokenizer: PreTrainedTokenizerBase, source: TagSource) -> int:
+class _Called:
+    """The store's images, by the names that the tables give them."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self._known, self._called = Same(ids), dict[str, str]()
+
+    def has(self, image_id: str) -> bool:
+        """Raises InputError: several images of the store are this one."""
+        try:
+            found = self._known.find(image_id)
+        except AmbiguousError as error:
+            remedy = "Import the regions again, with each image once."
+            raise InputError("regions", f"{error}.", remedy, row=image_id) from error
+        if found is not None:
+            self._called[found] = image_id
+        return found is not None
+
+    def name(self, stored_id: str) -> str:
+        return self._called.get(stored_id, stored_id)
+
+
+def _write_tags(
+    file: h5py.File, store: Store, images: _Called, tokenizer: PreTrainedTokenizerBase, source: TagSource
+) -> int:
     """The number of tags."""
     image_ids = list(store.image_ids)
     tags = [store.tags(i, source) for i in image_ids]
     names = sorted({t for found in tags for t in found})
     ids = {n: np.asarray(tokenizer.encode(n, add_special_tokens=False), np.int32) for n in names}
     group = file.create_group(TAG_GROUPS[source])
-    _strings(group, "image_ids", image_ids)
+    _strings(group, "image_ids", [images.name(i) for i in image_ids])
     group["tag_offsets"] = _offsets([len(found) for found in tags])
     group["pieces"], group["piece_offsets"] = _ragged([ids[t] for found in tags for t in found], ())
     return sum(map(len, tags))
