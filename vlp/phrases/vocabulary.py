@@ -64,7 +64,7 @@ class PhraseVocabulary:
         for row, r in enumerate(value["records"]):
             try:
                 record = PhraseRecord(int(r["id"]), tuple(map(str, r["parts"])), r["kind"], r["count"])
-                if not all(map(whole, record.parts)) or type(record.count) is not int:
+                if not all(map(whole, record.parts)) or not (record.count is None or type(record.count) is int):
                     raise ValueError("a part is no text, or the count no number")
             except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise InputError(path, f"not a phrase record ({error!r}).", remedy, row) from error
