@@ -128,7 +128,9 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError as error:
         raise InputError(path, "the file is missing.", "Check the path in the config.") from error
-    except ValueError as error:
+    except OSError as error:  # a folder, or a name below a file
+        raise InputError(path, f"it cannot be read ({error.strerror}).", "Name a JSON file.") from error
+    except (ValueError, RecursionError) as error:
         row = getattr(error, "lineno", None)
         raise InputError(path, f"not valid JSON ({error}).", "Fetch or make the file again.", row=row) from error
 

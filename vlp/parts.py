@@ -26,12 +26,19 @@ def shard(items: Sequence[T], number: int, count: int) -> Sequence[T]:
     return items[len(items) * (number - 1) // count : len(items) * number // count]
 
 
+def _is_shard(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(type(number) is int for number in value)
+
+
 def check_complete(shards: Sequence[Path], records: Sequence[Mapping[str, Any]], again: str) -> None:
     """Records hold `shard`: its number (from 1) and how many there are; `again` says how to make one (`{}`: I/N).
 
     Raises:
         InputError: a shard is missing, comes twice or out of order, or is of another way to cut.
     """
+    for path, value in zip(shards, records, strict=True):
+        if not isinstance(value, dict) or not _is_shard(value.get("shard")):
+            raise InputError(path, "it does not say which shard it is.", f"Make it again: {again.format('I/N')}.")
     count = records[0]["shard"][1]
     for path, value in zip(shards, records, strict=True):
         if value["shard"][1] != count:

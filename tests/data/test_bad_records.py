@@ -276,6 +276,10 @@ CASES: dict[str, tuple[Damage, dict[str, Any], str, str, int | str | None, str, 
         in_json("a_train.json", "annotations", 1, answers=[{"answer": "\udc00"}] * 10),
         {}, "questions", "q_train.json", 1, "half a surrogate pair", {"questions": 1},
     ),
+    "half a pair in an id": (
+        in_text("ve_train.jsonl", '"02"', '"\\ud800"'),
+        {}, "entailment", "ve_train.jsonl", 2, "half a surrogate pair: '\\ud800'", {"entailment": 1},
+    ),
     "pair of a number of 5,000 digits": (
         in_text("ve_train.jsonl", '"02.jpg#0r1e"', "9" * 5000),
         {}, "entailment", "ve_train.jsonl", 2, "not valid JSON: Exceeds the limit (4300 digits)", {"entailment": 1},

@@ -63,7 +63,10 @@ def mine_shards(
     """
     parser, counts, number = rules_version(model), ShardCounts(), -1
     waiting: deque[tuple[Path, dict[str, str], mine.Task[list[Row]] | None]] = deque()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(folder, f"it can be no folder ({error.strerror}).", "Name another for --out.") from error
     with mine.workers(model, processes) as submit:
         for number, part in enumerate(batched(texts, size)):
             path = folder / f"{number:06d}.parquet"

@@ -64,6 +64,8 @@ def _raw_captions(path: Path, remedy: str) -> Iterator[object]:
         for row in value["annotations"]:
             yield row.get("caption") if isinstance(row, dict) else None
         return
+    if path.is_dir():
+        raise InputError(path, "a folder, where a file is wanted.", remedy)
     with path.open(encoding="utf-8") as lines:
         try:
             yield from lines

@@ -105,13 +105,21 @@ class Report:
         if bad.stops and self.stop:
             remedy = f"{bad.remedy} `data.on_bad_record: skip` goes on without it."
             raise InputError(file, f"{bad}.", remedy, row=row) from bad
-        loss = Loss(table, group or file, self.split, bad.reason, bad.stops, self.used, unit)
+        reason, words = _storable(bad.reason), _storable(str(bad))
+        loss = Loss(table, group or file, self.split, reason, bad.stops, self.used, unit)
         self.lost[loss] += 1
-        self.first.setdefault(loss, (file, row, str(bad)))
-        key = (table, self.name(group or file), bad.reason)
+        self.first.setdefault(loss, (file, row, words))
+        key = (table, self.name(group or file), reason)
         self._skipped[key] += 1
         if self._skipped[key] <= (_BAD_EXAMPLES if bad.stops else _LEFT_OUT_EXAMPLES):
-            self._examples.append({"table": table, "file": self.name(file), "row": row, "reason": str(bad)})
+            self._examples.append(
+                {
+                    "table": table,
+                    "file": self.name(file),
+                    "row": row if row is None or isinstance(row, int) else _storable(row),
+                    "reason": words,
+                }
+            )
 
     def change(self, table: str, file: Path, reason: str) -> None:
         """A record that is kept, but not as it stands in the file."""
@@ -158,6 +166,11 @@ class _Guard:
             return bad is not None
         finally:
             self._report.split, self._report.used = self._outer
+
+
+def _storable(text: str) -> str:
+    """Halves of surrogate pairs, which may stand in ids and names, as escapes: no file can hold them."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _listed(counts: Counter[tuple[str, str, str]]) -> list[dict[str, Any]]:
