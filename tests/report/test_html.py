@@ -162,7 +162,7 @@ def test_the_page_shows_figures_5_and_6(made: Experiment, tmp_path: Path) -> Non
     points = [{"name": "man", "kind": "tag", "tag": "man", "x": 0, "y": 0}]
     points += [{"name": "man young", "kind": "attribute", "tag": "man", "x": 1, "y": 1}]
     write_json(folder / "figures.json", {"attention": [], "grounding": [_pair()], "embedding": points})
-    files = [folder / name for name in ("results.csv", "costs.csv", "statistics.json")]
+    files = folder / "results.csv", folder / "costs.csv", folder / "statistics.json"
     tree = Tree()
     tree.feed(html.render(load(config), *files))
     text = " ".join(tree.words)
