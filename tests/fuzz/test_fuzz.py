@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from tests.fuzz.damage import Cut
 from tests.fuzz.targets import TARGETS
 
 FEW = 40
@@ -72,3 +73,7 @@ def test_the_same_for_half_an_hour(capsys: pytest.CaptureFixture[str]) -> None:
         for name, outcomes in found.items():
             sys.stdout.write(f"{name}: {outcomes.total():,} {dict(sorted(outcomes.items()))}\n")
     assert not failures, failures
+
+
+def test_a_column_whose_name_is_no_text_is_damage(tmp_path: Path) -> None:
+    assert TARGETS["predictions"].check(tmp_path, Cut(0.3125, 1, b"\x80")) == "refused"

@@ -38,9 +38,10 @@ def read_predictions(path: str | Path, task: str) -> pa.Table:
         raise InputError(path, "the predictions are missing.", REMEDY)
     try:
         table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        names = table.column_names
+    except (pa.ArrowInvalid, OSError, UnicodeError) as error:  # the last: a column's name
         raise InputError(path, f"not a whole Parquet file ({error}).", REMEDY) from error
-    lacking = [name for name in COLUMNS[task] if name not in table.column_names]
+    lacking = [name for name in COLUMNS[task] if name not in names]
     if lacking:
         raise InputError(path, f"lacks the column {', '.join(lacking)}.", REMEDY)
     if not table.num_rows:
