@@ -114,8 +114,12 @@ def test_the_data_format(example: Load, tmp_path: Path) -> None:
     assert skipped["row"] == 2 and "no caption" in skipped["reason"]
 
 
-def test_the_detector(example: Load) -> None:
-    detector = example("vlp/regions/detectors/grid.py").build()
+def test_the_detector(example: Load, tmp_path: Path) -> None:
+    build = example("vlp/regions/detectors/grid.py").build
+    (tmp_path / "grid.json").write_text('{"cells": 2}')
+    other, detector = build(tmp_path / "grid.json"), build(None)
+    assert other.settings == {"cells": 2} and other.weights_sha256 != detector.weights_sha256
+    assert len(other([other.prepare(Image.new("RGB", (80, 40)))], [(80, 40)])[0].boxes) == 4
     picture = Image.new("RGB", (80, 40), (255, 0, 0))
     (found,) = detector([detector.prepare(picture)], [picture.size])
     assert found.boxes.shape == (16, 4) and found.features.shape == (16, detector.feature_size)

@@ -30,6 +30,7 @@ from vlp.progress import shown
 from vlp.regions import extract as extraction
 from vlp.regions import plan, shards
 from vlp.regions.annotate import annotate
+from vlp.regions.detectors.base import without_attributes
 from vlp.regions.extract import Extraction, extract, store_facts
 from vlp.regions.finished import Finished, path_for
 from vlp.regions.store import RegionStore
@@ -382,3 +383,14 @@ def test_images_of_a_folder(tmp_path: Path) -> None:
         in_folder(folder, "set")
     with pytest.raises(InputError, match="there is no such folder"):
         in_folder(tmp_path / "none", "set")
+
+
+def test_an_image_without_a_region_is_told_as_it_is_found(tmp_path: Path) -> None:
+    """Else the stage that trains on it would say so, hours later."""
+    none = without_attributes(np.zeros((0, 4)), np.zeros(0), np.zeros(0), np.zeros((0, 3)))
+    assert none.features.shape == (0, 3)
+    with (
+        Finished(tmp_path / "done", "key", 3) as done,
+        pytest.raises(InputError, match=r"row d/1: the detector gave no region. A detector gives each image at least"),
+    ):
+        done.add({"d/1": none}, {})

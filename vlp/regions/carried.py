@@ -86,7 +86,9 @@ def load(model_dir: Path, record: Mapping[str, Any], given: Path | None) -> Dete
         raise InputError(
             model_dir / FOLDER / WEIGHTS,
             f"the model directory does not carry its detector{digest}.",
-            "Name the detector's folder with --detector, or read regions with --regions and --image-id.",
+            "Name the folder of the trained detector with --detector; of any other detector read regions: "
+            "vlp regions extract --images FOLDER --detector NAME --out DIR, "
+            "then --regions DIR/regions.h5 --image-id ID.",
         )
     weights = weights_in(path)
     detector, facts = load_weights(weights)

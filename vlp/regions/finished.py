@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from vlp import finished
+from vlp.errors import InputError
 from vlp.files import to_json
 from vlp.finite import demand
 from vlp.regions.detectors.base import Found
@@ -65,11 +66,14 @@ class Finished(finished.Finished):
         """Append a batch: regions of its images, reasons for those that were left out, what is to be said of some.
 
         Raises:
-            InputError: a feature is not a finite float16 number.
+            InputError: a feature is not a finite float16 number, or an image has no region.
             OSError: the disk is full; what was finished before stays whole.
         """
         parts, images = [], []
         for image_id, regions in found.items():
+            if not len(regions.scores):
+                remedy = "A detector gives each image at least one: the whole image, of class -1."
+                raise InputError(self.path, "the detector gave no region.", remedy, row=image_id)
             data = b"".join(_bytes(name, getattr(regions, name), image_id, self.path) for name in _TYPES)
             images.append([image_id, len(regions.scores), len(data)])
             parts.append(data)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    """An image's N regions, best score first."""
+    """An image's N regions, best score first; at least one: the whole image, where nothing was found."""
 
     boxes: NDArray[np.float32]
     """[N,4] xyxy, pixels of the original image"""
@@ -74,12 +74,12 @@ def without_attributes(
 ) -> Found:
     """The regions of a detector that names no attributes, sorted best first (equal scores keep their order)."""
     order = np.argsort(-np.asarray(scores, np.float32), kind="stable")
-    count = len(order)
+    count, features = len(order), np.asarray(features, np.float32)
     return Found(
         boxes=np.asarray(boxes, np.float32).reshape(count, 4)[order],
         classes=np.asarray(classes, np.int64)[order],
         scores=np.asarray(scores, np.float32)[order],
-        features=np.asarray(features, np.float32).reshape(count, -1)[order],
+        features=(features if features.ndim == 2 else features.reshape(count, -1))[order],
         attributes=np.full(count, -1, np.int64),
         attribute_scores=np.full(count, np.nan, np.float32),
     )
