@@ -165,3 +165,24 @@ def test_images_of_archives_are_found_by_number_too(tmp_path: Path) -> None:
     assert folders.find(["43.jpg"]) is None
     with pytest.raises(BadRecord, match=r"ambiguous image.*one\.tar/x\.jpg and .*two\.tar/x\.jpg are two images"):
         folders.find(["x.jpg"])
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "a/../../secret.jpg", "/etc/secret.jpg"])
+def test_a_path_leads_into_the_image_folders_or_nowhere(tmp_path: Path, name: str) -> None:
+    """An annotation file from elsewhere shows no picture of this machine."""
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.jpg")
+    with pytest.raises(BadRecord, match="path out of the image folders"):
+        Folders(tmp_path, ["images"]).find([name])
+
+
+def test_a_record_whose_path_leads_out_is_a_bad_one(root: Path) -> None:
+    value = load(root / "karpathy.json")
+    assert value
+    first = value["images"][0]
+    (root / "secret.jpg").write_bytes((root / "images" / first["filename"]).read_bytes())
+    first["filename"] = "../secret.jpg"
+    save(root / "karpathy.json", value)
+    summary, tables = read(root, **ALONE)
+    assert "path out of the image folders" in {entry["reason"] for entry in summary["skipped_counts"]}
+    assert not any("secret" in row["path"] for row in tables["images"])

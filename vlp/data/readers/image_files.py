@@ -61,8 +61,11 @@ class Folders:
         """The file of the first of `names` that a folder or archive has; else of the same number (`images.names`).
 
         Raises:
-            BadRecord: several folders have such a file, and the files differ.
+            BadRecord: several folders have such a file, and the files differ; or a name leads out of them.
         """
+        outside = next((name for name in names if name.startswith("/") or ".." in PurePosixPath(name).parts), None)
+        if outside is not None:
+            raise BadRecord("path out of the image folders", repr(outside), "Name images by paths within data.images.")
         found = self._as_named(names) or self._by_number(names[0])
         if not found:
             return None
