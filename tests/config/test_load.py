@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vlp.config import Experiment, json_schema, load
+from vlp.config import Experiment, build, json_schema, load, read
 from vlp.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -256,3 +256,21 @@ def test_a_results_path_that_can_be_no_folder_is_named(tmp_path: Path) -> None:
         load(CONFIGS / "demo.yaml", [f"results={tmp_path}/{'a' * 300}"])
     with pytest.raises(ConfigError, match="is no path"):
         load(CONFIGS / "demo.yaml", [f'results="{tmp_path}/a\\0b"'])
+
+
+@pytest.mark.parametrize("name", ["..", ".", "-rf", "a b", "a\n", "a/b", "x;touch y", "$(id)", "", ".hidden", "a\x00"])
+@pytest.mark.parametrize("key", ["name", "data.name", "data.sets", "launch.pretraining.partition"])
+def test_what_becomes_a_folder_or_an_option_is_a_plain_name(key: str, name: str) -> None:
+    value = read(CONFIGS / "paper.yaml", ["data.root=here", "regions.tsv=there"])
+    inner = value
+    *way, last = key.split(".")
+    for part in way:
+        inner = inner.setdefault(part, {})
+    inner[last] = {name: None} if key == "data.sets" else name
+    with pytest.raises(ConfigError, match=rf"{key}"):
+        build(value, "x")
+
+
+@pytest.mark.parametrize("word", ["gpu", "a100&nvme", "[rack1|rack2]", "gpu,long", "team_1@x"])
+def test_what_sbatch_knows_is_taken(word: str) -> None:
+    assert build(read(CONFIGS / "smoke.yaml", [f"launch.pretraining.constraint='{word}'"]), "x")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vlp.config import Experiment
+from vlp.config.base import NAME
 from vlp.files import STORE_MANIFEST, folder_sha256, read_json, sha256
 from vlp.regions.store import RegionStore, RegionWriter
 from vlp.report import published
@@ -25,8 +26,6 @@ STORE, PUBLISHED = "regions/boxes.h5", "published.json"
 START = "start_from"
 """Folder of the model that the tasks started from, where it was made elsewhere."""
 OF_MODELS = {"config.json", "inputs.json", "README.md", "seen.parquet"}
-EXPERIMENT = r"(?!\.{1,2}$)[A-Za-z0-9_.-]+"
-"""The name of an experiment, which is also that of a folder."""
 _SCHEMA = "config.schema.json"
 
 
@@ -66,7 +65,7 @@ def manifest(value: Any) -> Manifest:
     """Raises ValueError, KeyError, TypeError: `value` is not the JSON of a manifest, or names what no bundle holds."""
     if value["format"] != FORMAT:
         raise ValueError(f"the format is {value['format']!r}, wanted {FORMAT!r}")
-    if not re.fullmatch(EXPERIMENT, value["experiment"]):
+    if not re.fullmatch(NAME, value["experiment"]):
         raise ValueError(f"{value['experiment']!r} is no name of an experiment")
     for name, entry in [*value["packed"].items(), *value["left_out"].items()]:
         if not is_inside(name):

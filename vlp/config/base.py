@@ -5,6 +5,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 DEFAULT_METHOD = "mvptr"
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+"""Of what becomes a folder or a part of an id: no path, no option, nothing that a shell would read."""
 """Of experiments that name none, as all before there were others."""
 DEVICE = r"^(cpu|cuda(:\d+)?)$"
 """Pattern of a device's name."""

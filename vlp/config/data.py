@@ -1,11 +1,11 @@
 """Where the raw data come from. A folder in the published formats and the embedded default have the same form."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from vlp.config.base import DEVICE, Part, stated
+from vlp.config.base import DEVICE, NAME, Part, stated
 
 
 class Shapes(Part):
@@ -135,11 +135,11 @@ class DataSet(Part):
 class Data(DataSet):
     """One data set, or, under `sets`, several: the tables hold the rows of all, told apart by their ids."""
 
-    name: str
+    name: str = Field(pattern=NAME)
     """Prefix of every id: `flickr30k/1000268201`. With `sets`: that of the set which a task uses that names none."""
     generator: Shapes | None = Field(default=None, json_schema_extra=stated("ours"))
     """Make the raw data; `root` is then a folder of the results."""
-    sets: dict[str, DataSet | None] = {}
+    sets: dict[Annotated[str, StringConstraints(pattern=NAME)], DataSet | None] = {}
     """Name -> data set; null takes one away that an extended file has. `limit` holds for each that has none."""
     corpus: Literal["paper_named", "vinvl_large", "available"] | None = None
     """What the sets are compared with, part by part (`vlp/config/presets.py`). The first two want all their parts in

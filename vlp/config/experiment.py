@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from vlp.config.base import Part, stated
+from vlp.config.base import NAME, Part, stated
 from vlp.config.data import Data
 from vlp.config.launch import Launch, Tracking
 from vlp.config.model import Model
@@ -88,7 +88,7 @@ class Experiment(Part):
     only_watched: ClassVar[frozenset[str]] = frozenset()
     """Parts that say what is measured while a stage trains: they change no model."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", json_schema_extra=stated("local"))
+    name: str = Field(pattern=NAME, json_schema_extra=stated("local"))
     seed: int = Field(default=0, json_schema_extra=stated("local"))
     results: Path = Field(default=Path("results"), json_schema_extra=stated("local"))
     """Everything the experiment makes stands in `results`/`name`."""

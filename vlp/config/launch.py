@@ -1,15 +1,17 @@
 """Where training runs, and where runs are recorded."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from vlp.config.base import Part
 from vlp.config.training import Plan
 
 ALONE = ("extraction", "phrases", "captioning", "prediction")
 """Work without a group of ranks."""
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_(\[][A-Za-z0-9_.,:@+*&|()\[\]!=-]*$")]
+"""For sbatch: no option, no second line."""
 
 
 class Resources(Part):
@@ -26,10 +28,10 @@ class Resources(Part):
     """CPU threads of each task: fixed, since results depend on it."""
     memory_gb: int | None = Field(default=None, ge=1)
     minutes: int = Field(default=60 * 24, ge=1)
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
+    partition: Word | None = None
+    account: Word | None = None
+    qos: Word | None = None
+    constraint: Word | None = None
     signal_delay_seconds: int = Field(default=120, ge=0)
     """So long before the end of its time a job is told; it saves and goes back into the queue."""
     array: Path | None = None

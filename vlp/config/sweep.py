@@ -21,7 +21,7 @@ SUM = "="
 
 
 class Sweep(Part):
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")
     base: Path
     """Experiment file; relative to this file."""
     seeds: list[int] = Field(min_length=1)
