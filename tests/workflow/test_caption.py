@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +18,19 @@ pytestmark = pytest.mark.slow
 
 SHAPES = {"train_images": 9, "val_images": 2, "test_images": 2, "questions_per_image": 3, "hypotheses_per_image": 3}
 
+TASKS = ("retrieval", "vqa", "entailment", "grounding")
+
+
+def override_of(folder: Path) -> dict[str, Any]:
+    """The smoke chain in `folder` with 13 images, and batches that they fill."""
+    small = {"optimisation": {"batch_size": 4}}
+    return {
+        "results": str(folder / "results"),
+        "data": {"generator": SHAPES},
+        "pretraining": {stage: {"batch_size": 4} for stage in ("stage1", "stage2")},
+        "tasks": dict.fromkeys(TASKS, small),
+    }
+
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(VLP / "snakemake"), "--profile", "workflow/profiles/default", "--cores", "1", *arguments]
@@ -27,7 +41,7 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_captions_are_made_in_shards_and_read(tmp_path: Path) -> None:
-    override = {"results": str(tmp_path / "results"), "data": {"generator": SHAPES}}
+    override = override_of(tmp_path)
     target, chosen = str(tmp_path / "results" / "smoke" / "tables" / "captions.parquet"), tmp_path / "override.yaml"
     chosen.write_text(yaml.safe_dump(override))
     assert set(planned(snakemake(tmp_path, "-n", target))) == {"shapes", "tables"}

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.workflow.chain import planned
-from tests.workflow.test_caption import SHAPES, snakemake
+from tests.workflow.test_caption import SHAPES, override_of, snakemake
 from vlp.config import load
 from vlp.regions.store import RegionStore
 from vlp.tracking import lineage
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_store_of_shards_is_not_copied(tmp_path: Path) -> None:
-    cut = {"shards": 3, "keep_shards": True}
-    override = {"results": str(tmp_path / "results"), "data": {"generator": SHAPES}, "regions": {"extraction": cut}}
-    override["pretraining"] = {"tag_source": "ground_truth"}
+    override = override_of(tmp_path)
+    override["regions"] = {"extraction": {"shards": 3, "keep_shards": True}}
+    override["pretraining"]["tag_source"] = "ground_truth"
     (tmp_path / "override.yaml").write_text(yaml.safe_dump(override))
     folder = tmp_path / "results" / "smoke"
     target = str(folder / "vocabulary" / "phrases.json")
