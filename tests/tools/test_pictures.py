@@ -49,6 +49,7 @@ def test_a_picture_is_made_small_or_refused(tmp_path: Path, monkeypatch: pytest.
         shrink(path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
 def test_a_real_browser(tmp_path: Path) -> None:
     """The part that is asked for, in light and dark; a console that speaks and a page too wide are errors."""

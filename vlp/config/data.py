@@ -167,8 +167,6 @@ class Data(DataSet):
                 raise ValueError(f"{f'sets.{name}.' if name else ''}captioner: writes the `texts`; name one of the two")
             if chosen.captions is None:
                 raise ValueError(f"{f'sets.{name}.' if name else ''}captions: missing; they say which images there are")
-            if "/" in name or "#" in name:
-                raise ValueError(f"sets.{name}: the name is part of every id and holds no / and no #")
         return self
 
     @model_validator(mode="after")
