@@ -122,3 +122,14 @@ def test_a_clock_that_is_set_back_changes_no_duration(tmp_path: Path, monkeypatc
     events = journals.read(tmp_path / "j.jsonl")
     assert len(events) == 4 and journals.wall_seconds(events) == 30 + 5
     assert journals.wall_seconds([{k: v for k, v in e.items() if k != "clock"} for e in events]) == 0
+
+
+def test_events_of_some_kinds_are_those_among_all(tmp_path: Path) -> None:
+    made = journals.Journal(tmp_path / "j.jsonl")
+    made.write("metric", key='"event": "output"', value=1.0, step=1)  # what only looks like one
+    made.write("output", name="a", path="a", sha256=None, size=None)
+    made.metrics(2, {"loss": 0.5})
+    made.close()
+    every = journals.read(tmp_path / "j.jsonl")
+    assert journals.read(tmp_path / "j.jsonl", "output") == [e for e in every if e["event"] == "output"]
+    assert len(every) == 3

@@ -70,9 +70,12 @@ class Journal:
             self._told = True
 
 
-def read(path: str | Path) -> list[Event]:
+def read(path: str | Path, *kinds: str) -> list[Event]:
     """All events of a journal. A last line that a kill cut short is left out; one that is damaged is set aside, into
     the file `aside(path)`, and told once: what else is recorded counts. So does a journal that cannot be read.
+
+    Args:
+        kinds: only events of these kinds; none: all. A training's journal is mostly metrics, which few readers want.
 
     Raises:
         FileNotFoundError: there is none.
@@ -85,7 +88,11 @@ def read(path: str | Path) -> list[Event]:
     except OSError as error:
         _tell(path, f"cannot be read ({error.strerror})")
         return []
+    marks = [f'"event": "{kind}"'.encode() for kind in kinds]
     for row, line in enumerate(lines, start=1):
+        if marks and not any(mark in line for mark in marks):
+            at += len(line) + 1
+            continue
         event = _event(line) if line.strip() else None
         if event is not None:
             events.append(event)

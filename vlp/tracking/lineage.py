@@ -43,7 +43,8 @@ class Step:
 
 def steps(folder: Path) -> list[Step]:
     """One step per journal of the experiment, by name of the rule."""
-    return [_step(journals.read(path), folder) for path in sorted((folder / "journals").glob("*.jsonl"))]
+    kinds = ("run_start", "run_end", "input", "output")
+    return [_step(journals.read(path, *kinds), folder) for path in sorted((folder / "journals").glob("*.jsonl"))]
 
 
 def reachable(folder: Path) -> list[Step]:
