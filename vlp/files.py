@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from vlp.errors import InputError
 
@@ -74,6 +76,19 @@ def raise_if_full(error: BaseException, path: str | Path) -> None:
             f"the disk is full ({free / 2**20:.0f} MiB free); the unfinished file was removed.",
             "Free some space or set `results` to another disk, then run the same command again.",
         ) from error
+
+
+def lock(handle: IO[Any], seconds: float) -> None:
+    """Take the lock of an open file, which goes with it. Raises TimeoutError: another process keeps it for so long."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                raise TimeoutError(f"another process holds {handle.name}") from error
+            time.sleep(0.05)
 
 
 def write_text(path: str | Path, text: str) -> None:

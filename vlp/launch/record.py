@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import socket
@@ -16,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from vlp.errors import InputError, VlpError
-from vlp.files import read_json, to_json, write_json
+from vlp.files import lock, read_json, to_json, write_json
 from vlp.launch.states import Result
 
 NAME = "job.json"
@@ -170,18 +169,13 @@ def held(run_dir: Path, seconds: float = 30.0) -> Iterator[None]:
     file = path(run_dir).with_name(".lock")
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as handle:
-        end = time.monotonic() + seconds
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > end:
-                    raise VlpError(
-                        f"{run_dir}: another process is waiting for this run's job. End that one first "
-                        "(the job itself goes on, and is taken over)."
-                    ) from error
-                time.sleep(0.5)
+        try:
+            lock(handle, seconds)
+        except TimeoutError as error:
+            raise VlpError(
+                f"{run_dir}: another process is waiting for this run's job. End that one first "
+                "(the job itself goes on, and is taken over)."
+            ) from error
         yield
 
 

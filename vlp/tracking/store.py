@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import itertools
 import logging
 import os
@@ -16,7 +15,6 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -25,7 +23,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from vlp.config import Experiment
-from vlp.files import to_json
+from vlp.files import lock, to_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -113,15 +111,7 @@ def client_class(uri: str) -> type[MlflowClient]:
 def locked(path: Path, mode: str = "a") -> Iterator[None]:
     """Raises TimeoutError: another process has it for long."""
     with path.open(mode) as handle:
-        end = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > end:
-                    raise TimeoutError(f"another process holds {path}") from error
-                time.sleep(0.05)
+        lock(handle, LOCK_SECONDS)
         yield
 
 
